@@ -1,0 +1,63 @@
+# One command for each thing one does with this project; `make` alone lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+
+# Words to add to a command: make test ARGS="-k status", make demo ARGS="--images 2000"
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev demo run test bench lock clean
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+demo: install ## try it all: start the service, submit a job of sample photos, show the results, end
+	@$(BIN)/python -m demo $(ARGS)
+
+run: install ## the service at http://localhost:5000 (PORT=...), until Ctrl-C
+	@$(BIN)/imagejobs run --with-parent $(ARGS)
+
+test: install-dev ## linters, types, import rules and every test, on real MariaDB and Redis
+	@testbed/install.sh
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest $(ARGS)
+
+bench: install-dev ## measure images a second against a plain loop and the bare limit
+	@testbed/install.sh bench
+	$(BIN)/python -m bench $(ARGS)
+
+install: $(VENV)/installed ## the virtual environment with the packages that run in production
+
+install-dev: $(VENV)/installed-dev ## ... and those of the tests and linters
+
+lock: install-dev ## pin the versions of requirements*.in anew
+	$(BIN)/uv pip compile --quiet --upgrade --universal --no-header --python-version 3.11 \
+		--output-file requirements.txt requirements.in
+	$(BIN)/uv pip compile --quiet --upgrade --universal --no-header --python-version 3.11 \
+		--output-file requirements-dev.txt requirements-dev.in
+
+clean: ## remove what the commands above made, except the service's data in var/
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps are files in the virtual environment, so that they go with it.
+
+$(VENV)/installed: requirements.txt pyproject.toml | $(BIN)/pip
+	@echo "Installing packages into $(VENV) ..."
+	@$(PIP) install -r requirements.txt
+	@$(PIP) install --no-deps --editable .
+	@touch $@
+
+$(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
+	@echo "Installing the packages of the tests ..."
+	@$(PIP) install -r requirements-dev.txt
+	@touch $@
+
+$(BIN)/pip:
+	@deploy/venv.sh $(PYTHON) $(VENV)

@@ -1,0 +1,71 @@
+"""The command line, ``imagejobs``. A command's module is imported when it is called, so that asking for a status does
+not load the server."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from io import TextIOWrapper
+from typing import Any, NamedTuple
+
+import click
+
+INTERRUPTED = 130
+
+
+class Entry(NamedTuple):
+    target: str
+    summary: str
+
+
+COMMANDS = {
+    "submit": Entry("app.cli.client:submit_command", "Submit a job and, with --watch, follow it to its end."),
+    "status": Entry("app.cli.client:status_command", "Show how far a job is and which stores failed."),
+    "images": Entry("app.cli.client:images_command", "List the images of a job with their results or errors."),
+    "jobs": Entry("app.cli.client:jobs_command", "List jobs, newest first."),
+    "visits": Entry("app.cli.client:visits_command", "List visits by store, area and period."),
+    "run": Entry("app.cli.run:run_command", "Run the whole service until Ctrl-C."),
+    "recover": Entry("app.cli.server:recover_command", "Find dropped work and ring for it, until stopped."),
+}
+
+
+class Commands(click.Group):
+    """The commands of the table above; Ctrl-C and a closed pipe end any of them without a word."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].target.partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        if isinstance(sys.stdout, TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # a store's name must not crash a C-locale terminal
+        try:
+            try:
+                return super().invoke(ctx)
+            finally:
+                sys.stdout.flush()
+        except BrokenPipeError:
+            # What is still buffered has no reader; without this the interpreter would complain about it at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(INTERRUPTED)
+        except KeyboardInterrupt:
+            ctx.exit(INTERRUPTED)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Thousands of store photos in, one result an image out.
+
+    The client's commands talk to the service at --url or IMAGEJOBS_URL; run and recover are the service itself.
+    """

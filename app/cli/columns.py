@@ -1,0 +1,64 @@
+"""What the lists of the client show: ``*_TABLE`` for people, ``*_CELLS`` in CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from app.cli.output import Column, Row
+
+
+def _images(state: str) -> Callable[[Row], object]:
+    return lambda row: row.get("images", {}).get(state)
+
+
+def _seconds(field: str) -> Callable[[Row], object]:
+    return lambda row: None if row.get(field) is None else f"{row[field]:.2f}"
+
+
+def _size(row: Row) -> str | None:
+    return f"{row['width']}x{row['height']}" if row.get("width") else None
+
+
+def _plain(*names: str) -> list[Column]:
+    return [Column(name, name) for name in names]
+
+
+IMAGE_TABLE = [
+    Column("#", "seq", 6),
+    Column("url", "url"),
+    Column("state", "state", 9),
+    Column("error", "error_code", 18),
+    Column("size", _size, 11),
+    Column("perimeter", "perimeter", 9),
+    Column("seconds", _seconds("seconds"), 7),
+    Column("attempts", "attempts", 8),
+    Column("reason", "error_message"),
+]
+IMAGE_CELLS = _plain(
+    *("seq", "visit", "url", "state", "error_code", "error_message", "width", "height", "perimeter", "format", "bytes"),
+    *("seconds", "attempts"),
+)
+
+JOB_TABLE = [
+    Column("job", "job_id", 8),
+    Column("state", "state", 9),
+    Column("priority", "priority", 8),
+    Column("visits", "visits", 7),
+    Column("images", _images("total"), 7),
+    Column("done", _images("done"), 7),
+    Column("failed", _images("failed"), 7),
+    Column("open", _images("open"), 7),
+    Column("created", "created_at", 27),
+    Column("finished", "finished_at", 27),
+]
+
+VISIT_TABLE = [
+    Column("store", "store_id", 12),
+    Column("name", "store_name"),
+    Column("area", "area", 8),
+    Column("date", "date", 27),
+    Column("perimeter", "perimeter", 10),
+    Column("images", "images", 6),
+    Column("seconds", _seconds("average_seconds"), 7),
+]
+VISIT_CELLS = _plain("store_id", "area", "store_name", "date", "perimeter", "images", "average_seconds")

@@ -1,0 +1,177 @@
+"""Who works on what: chunks are leased to workers by the database's clock, round the open jobs.
+
+Locks are taken in the order chunks, images, visits, jobs, and by key within a table, here and in ``lifecycle``, so
+that writers wait for each other in one direction only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sqlalchemy import BigInteger, Integer, and_, exists, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from app.domain import transactions
+from app.models import Chunk, Image, ImageState, Job, JobState
+from app.sql import db_now, json_rows
+
+# One step of priority doubles a job's share; TURN_SCALE keeps shares whole numbers down to the lowest priority.
+TURN_SCALE = 1 << 10
+PRIORITY_NORMAL = 5
+CHUNKS_A_CLAIM = 8
+
+
+class ChunkKey(NamedTuple):
+    job_id: int
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A chunk that this process may work on until its lease ends; ``token`` is what its results must name."""
+
+    key: ChunkKey
+    token: int
+    work: tuple[Work, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One image to be worked on."""
+
+    job_id: int
+    seq: int
+    chunk: ChunkKey
+    token: int
+    visit_seq: int | None
+    url: str | None
+    attempts: int  # before this one
+
+
+def claim(worker: str, *, images: int, lease_seconds: float, avoid_jobs: Collection[int] = ()) -> list[Claim] | None:
+    """Lease due chunks of one job, about ``images`` images, to ``worker``.
+
+    None where nothing is due; an empty list where others are just taking what is: look again at once.
+
+    The job is the one whose turn it is (start-time fair queueing: each image given out moves a job's turn on, by less
+    the higher its priority), so no job starves another. Row locks: the chunks (skipping locked ones), then the job.
+    Running again after a lost answer is harmless: what was leased meanwhile comes back when its lease ends.
+    """
+    return transactions.run(lambda session: _claim(session, worker, images, lease_seconds, avoid_jobs))
+
+
+def _claim(
+    session: Session, worker: str, images: int, lease_seconds: float, avoid_jobs: Collection[int]
+) -> list[Claim] | None:
+    job = session.execute(_next_job(avoid_jobs)).first()
+    if job is None:
+        return None
+    due = session.execute(_due_chunks(job.id)).all()
+    taken: list[Any] = []
+    for chunk in due:
+        if taken and sum(each.images for each in taken) + chunk.images > images:
+            break
+        taken.append(chunk)
+    if not taken:
+        return []
+    session.execute(
+        update(Chunk)
+        .where(Chunk.job_id == job.id, Chunk.seq.in_([chunk.seq for chunk in taken]))
+        .values(due_at=db_now(lease_seconds), claim=Chunk.claim + 1, claimed_by=worker, claimed_at=db_now())
+    )
+    cost = int(sum(chunk.images for chunk in taken) * TURN_SCALE / _weight(job.priority))
+    session.execute(
+        update(Job)
+        .where(Job.id == job.id)
+        .values(turn=Job.turn + cost, started_at=func.coalesce(Job.started_at, db_now()))
+    )
+    return _load(session, job.id, taken)
+
+
+def _weight(priority: int) -> float:
+    return 2.0 ** (priority - PRIORITY_NORMAL)
+
+
+def _next_job(avoid_jobs: Collection[int]) -> Any:
+    has_due = exists().where(Chunk.job_id == Job.id, Chunk.due_at <= db_now())
+    query = select(Job.id, Job.priority).where(Job.state == JobState.ONGOING, has_due)
+    if avoid_jobs:
+        query = query.where(Job.id.not_in(list(avoid_jobs)))
+    return query.order_by(Job.turn, Job.id).limit(1)
+
+
+def _due_chunks(job_id: int) -> Any:
+    return (
+        select(Chunk.seq, Chunk.first_image, Chunk.images, Chunk.claim)
+        # Any other way through the table locks chunks that are not taken, and other workers find none.
+        .with_hint(Chunk, "FORCE INDEX (ix_chunks_job_id_due_at)", "mysql")
+        .where(Chunk.job_id == job_id, Chunk.due_at <= db_now())
+        .order_by(Chunk.due_at, Chunk.seq)
+        .limit(CHUNKS_A_CLAIM)
+        .with_for_update(skip_locked=True)
+    )
+
+
+def _load(session: Session, job_id: int, taken: Sequence[Any]) -> list[Claim]:
+    ranges = [Image.seq.between(chunk.first_image, chunk.first_image + chunk.images - 1) for chunk in taken]
+    rows = session.execute(
+        select(Image.seq, Image.visit_seq, Image.url, Image.attempts)
+        .where(
+            Image.job_id == job_id,
+            or_(*ranges),
+            Image.state == ImageState.OPEN,
+            or_(Image.next_attempt_at.is_(None), Image.next_attempt_at <= db_now()),
+        )
+        .order_by(Image.seq)
+    ).all()
+    return [_as_claim(ChunkKey(job_id, chunk.seq), chunk, rows) for chunk in taken]
+
+
+def _as_claim(key: ChunkKey, chunk: Any, rows: Iterable[Any]) -> Claim:
+    token, first, last = chunk.claim + 1, chunk.first_image, chunk.first_image + chunk.images - 1
+    work = tuple(
+        Work(key.job_id, row.seq, key, token, row.visit_seq, row.url, row.attempts)
+        for row in rows
+        if first <= row.seq <= last
+    )
+    return Claim(key, token, work)
+
+
+_leases = json_rows("leases", job_id=BigInteger(), seq=Integer(), claim=Integer())
+_is_leased = and_(Chunk.job_id == _leases.c.job_id, Chunk.seq == _leases.c.seq, Chunk.claim == _leases.c.claim)
+
+
+def renew(held: Collection[tuple[ChunkKey, int]], *, lease_seconds: float) -> None:
+    """Push the end of the leases on; those lost meanwhile are left alone, and their results will be refused."""
+    parameters = {"leases": json.dumps([[*key, token] for key, token in sorted(held)])}
+    statement = update(Chunk).where(_is_leased, Chunk.due_at.is_not(None)).values(due_at=db_now(lease_seconds))
+    transactions.run(lambda session: session.execute(statement, parameters))
+
+
+def release(finished: Collection[tuple[ChunkKey, int]]) -> None:
+    """Give chunks back that this process no longer works on; what is open in them is due at once, or when it says."""
+    transactions.run(lambda session: give_back(session, finished))
+
+
+def give_back(session: Session, finished: Collection[tuple[ChunkKey, int]]) -> None:
+    """Set from its images when each chunk is due again: with the earliest open one, never if none is; no commit."""
+    if not finished:
+        return
+    due_at = (
+        select(func.min(func.coalesce(Image.next_attempt_at, db_now())))
+        .where(
+            Image.job_id == Chunk.job_id,
+            Image.seq.between(Chunk.first_image, Chunk.first_image + Chunk.images - 1),
+            Image.state == ImageState.OPEN,
+        )
+        .scalar_subquery()
+    )
+    for key, token in sorted(finished):
+        session.execute(
+            update(Chunk)
+            .where(Chunk.job_id == key.job_id, Chunk.seq == key.seq, Chunk.claim == token)
+            .values(due_at=due_at)
+        )

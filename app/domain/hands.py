@@ -1,0 +1,64 @@
+"""What one worker process holds: its claimed chunks, and how many images of each job have not been started."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterable
+
+from app.domain.claims import ChunkKey, Claim, Work
+
+
+class Hands:
+    """The account of a worker's claims; every method may be called by any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: dict[tuple[ChunkKey, int], int] = {}  # by chunk and token: images without an outcome
+        self._untouched: Counter[int] = Counter()  # by job: images not on the wire yet
+        self._images = 0
+
+    def take(self, claims: Iterable[Claim]) -> None:
+        with self._lock:
+            for claim in claims:
+                self._open[claim.key, claim.token] = len(claim.work)
+                self._untouched[claim.key.job_id] += len(claim.work)
+                self._images += len(claim.work)
+
+    def start(self, work: Work) -> None:
+        """The image has left the waiting room: it is being downloaded, or was put back."""
+        with self._lock:
+            self._untouched[work.job_id] -= 1
+            if not self._untouched[work.job_id]:
+                del self._untouched[work.job_id]
+
+    def finish(self, works: Iterable[Work]) -> list[tuple[ChunkKey, int]]:
+        """Strike out images that have an outcome; returns the chunks that have none left."""
+        finished = []
+        with self._lock:
+            for work in works:
+                self._images -= 1
+                lease = (work.chunk, work.token)
+                self._open[lease] -= 1
+                if not self._open[lease]:
+                    del self._open[lease]
+                    finished.append(lease)
+        return finished
+
+    def leases(self) -> list[tuple[ChunkKey, int]]:
+        with self._lock:
+            return list(self._open)
+
+    def stuck_jobs(self, most: int) -> list[int]:
+        """Jobs with at least ``most`` images waiting here: their hosts are slow, so more of them would only pile up."""
+        with self._lock:
+            return [job for job, waiting in self._untouched.items() if waiting >= most]
+
+    @property
+    def images(self) -> int:
+        """Images that have no outcome written or about to be written."""
+        return self._images
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._open

@@ -1,0 +1,35 @@
+"""Whether what the service leans on answers."""
+
+from __future__ import annotations
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from sqlalchemy import select
+
+from app import broker
+from app.domain import transactions
+from app.extensions import settings
+from app.sql import db_now
+
+PING_SECONDS = 0.5
+
+
+def check_database() -> None:
+    """Raises UnavailableError where the database does not answer."""
+    transactions.read(lambda session: session.execute(select(db_now())).one())
+
+
+def has_broker() -> bool:
+    """Whether the broker answers a ping within about a second."""
+    client = redis.Redis.from_url(
+        broker.client_url(settings.REDIS_URL, settings.DATA_DIR),
+        socket_connect_timeout=PING_SECONDS,
+        socket_timeout=PING_SECONDS,
+        retry=Retry(NoBackoff(), 0),
+    )
+    try:
+        with client:
+            return bool(client.ping())
+    except (redis.RedisError, OSError):
+        return False

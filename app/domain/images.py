@@ -1,0 +1,77 @@
+"""Work on images: the use case behind the task of the same name."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from typing import cast
+
+from flask import Flask, current_app
+
+from app.domain.conveyor import ConveyorOptions
+from app.domain.outcomes import RetryPolicy
+from app.domain.pump import Pump, PumpOptions
+from app.extensions import settings
+from app.fetching import FetchLimits
+from app.processors import DecodeLimits
+from config import Settings
+
+# A worker that is asked to stop has this long for what is in flight; supervisors should wait 35 s before they kill.
+STOP_SECONDS = 20.0
+
+_starting = threading.Lock()
+
+
+def work() -> bool:
+    """Work on whatever is due for one slice of time; True where more is left. The pump starts with the first call."""
+    return _pump().work(settings.SLICE_SECONDS)
+
+
+def stop() -> None:
+    """Begin to stop this process's pump, if it has one: claims end at once, what is in flight is finished."""
+    if pump := current_app.extensions.get("pump"):
+        pump.stop()
+
+
+def join() -> None:
+    """Wait until a stopping pump has written or given back everything."""
+    if pump := current_app.extensions.get("pump"):
+        pump.join()
+
+
+def _pump() -> Pump:
+    app = cast(Flask, current_app._get_current_object())  # type: ignore[attr-defined]
+    with _starting:
+        if "pump" not in app.extensions:
+            app.extensions["pump"] = Pump(app, _options(app.config["SETTINGS"]))
+    return cast(Pump, app.extensions["pump"])
+
+
+def _options(options: Settings) -> PumpOptions:
+    conveyor = ConveyorOptions(
+        slots=options.SLOTS,
+        ahead=max(options.CHUNK_SIZE, options.SLOTS // 2),
+        pause_min_seconds=options.GPU_PAUSE_MIN_SECONDS,
+        pause_max_seconds=options.GPU_PAUSE_MAX_SECONDS,
+        fetch=FetchLimits(
+            downloads=options.FETCH_DOWNLOADS,
+            timeout_seconds=options.FETCH_TIMEOUT_SECONDS,
+            connect_timeout_seconds=options.FETCH_CONNECT_TIMEOUT_SECONDS,
+            max_bytes=options.FETCH_MAX_BYTES,
+            max_redirects=options.FETCH_MAX_REDIRECTS,
+            max_url_bytes=options.FETCH_MAX_URL_BYTES,
+            ca_bundle=options.FETCH_CA_BUNDLE or None,
+            allowed_networks=options.allowed_networks,
+        ),
+        decode=DecodeLimits(options.image_formats, options.IMAGE_MAX_PIXELS),
+        retry=RetryPolicy(options.RETRY_ATTEMPTS, options.RETRY_BASE_SECONDS, options.RETRY_MAX_SECONDS),
+    )
+    return PumpOptions(
+        worker=f"{socket.gethostname()[:80]}:{os.getpid()}",
+        slots=options.SLOTS,
+        lease_seconds=options.LEASE_SECONDS,
+        flush_seconds=options.FLUSH_SECONDS,
+        stop_seconds=STOP_SECONDS,
+        conveyor=conveyor,
+    )

@@ -1,0 +1,263 @@
+"""From claimed to closed: the books of a job.
+
+The last open image of a visit settles it, the last of a job closes it, in the transaction that writes the image.
+Locks are taken in the order that ``claims`` names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import BigInteger, Float, Integer, SmallInteger, String, and_, case, func, select, tuple_, update
+from sqlalchemy.orm import Session
+
+from app.domain import claims, transactions
+from app.domain.claims import ChunkKey
+from app.domain.outcomes import Outcome
+from app.models import Chunk, Image, ImageState, Job, JobState, Visit, VisitState
+from app.sql import db_now, json_rows
+
+
+@dataclass(slots=True)
+class _Sums:
+    """What a batch adds to one job or visit."""
+
+    settled: int = 0
+    failed: int = 0
+    perimeter: int = 0
+    seconds: float = 0.0
+    first_error: tuple[int, str | None, str | None] | None = None
+
+    def add(self, outcome: Outcome) -> None:
+        self.settled += 1
+        self.perimeter += outcome.perimeter or 0
+        self.seconds += outcome.seconds or 0
+        if outcome.state is ImageState.FAILED:
+            self.failed += 1
+            error = (outcome.work.seq, outcome.error_code, outcome.error_message)
+            self.first_error = min(self.first_error or error, error, key=lambda known: known[0])
+
+    def as_visit_row(self, job_id: int, seq: int) -> tuple[object, ...]:
+        _, code, message = self.first_error or (0, None, None)
+        return (job_id, seq, self.settled, self.failed, self.perimeter, self.seconds, code, message)
+
+
+RESULT_COLUMNS = ("error_code", "error_message", "width", "height", "perimeter", "format", "bytes", "seconds")
+_results = json_rows(
+    "outcomes",
+    job_id=BigInteger(),
+    seq=Integer(),
+    attempts=SmallInteger(),
+    is_attempt=SmallInteger(),
+    state=String(16),
+    error_code=String(32),
+    error_message=String(300),
+    delay=Float(53),
+    width=Integer(),
+    height=Integer(),
+    perimeter=BigInteger(),
+    format=String(16),
+    bytes=BigInteger(),
+    seconds=Float(53),
+)
+_is_unsettled = and_(
+    Image.job_id == _results.c.job_id,
+    Image.seq == _results.c.seq,
+    Image.state == ImageState.OPEN,
+    Image.attempts == _results.c.attempts,
+)
+_write_results = (
+    update(Image)
+    .where(_is_unsettled)
+    .values(
+        attempts=_results.c.attempts + _results.c.is_attempt,
+        state=_results.c.state,
+        next_attempt_at=case((_results.c.delay.is_not(None), db_now(_results.c.delay))),
+        settled_at=case((_results.c.delay.is_(None), db_now())),
+        **{name: _results.c[name] for name in RESULT_COLUMNS},
+    )
+    .execution_options(synchronize_session=False)
+)
+_visit_sums = json_rows(
+    "sums",
+    job_id=BigInteger(),
+    seq=Integer(),
+    settled=Integer(),
+    failed=Integer(),
+    perimeter=BigInteger(),
+    seconds=Float(53),
+    error_code=String(32),
+    error_message=String(300),
+)
+_is_summed = and_(Visit.job_id == _visit_sums.c.job_id, Visit.seq == _visit_sums.c.seq)
+_add_to_visits = (
+    update(Visit)
+    .where(_is_summed)
+    .values(
+        images_open=Visit.images_open - _visit_sums.c.settled,
+        images_failed=Visit.images_failed + _visit_sums.c.failed,
+        perimeter=Visit.perimeter + _visit_sums.c.perimeter,
+        seconds=Visit.seconds + _visit_sums.c.seconds,
+        error_code=func.coalesce(Visit.error_code, _visit_sums.c.error_code),
+        error_message=func.coalesce(Visit.error_message, _visit_sums.c.error_message),
+    )
+    .execution_options(synchronize_session=False)
+)
+_settle_visits = (
+    update(Visit)
+    .where(_is_summed, Visit.images_open == 0, Visit.state == VisitState.OPEN)
+    .values(
+        state=case(
+            (Visit.images_failed > 0, VisitState.FAILED.value),
+            (Visit.images_cancelled > 0, VisitState.CANCELLED.value),
+            else_=VisitState.COMPLETED.value,
+        ),
+        settled_at=db_now(),
+        version=Visit.version + 1,
+    )
+    .execution_options(synchronize_session=False)
+)
+
+
+_job_sums = json_rows("sums", job_id=BigInteger(), settled=Integer(), failed=Integer())
+_add_to_jobs = (
+    update(Job)
+    .where(Job.id == _job_sums.c.job_id)
+    .values(
+        images_open=Job.images_open - _job_sums.c.settled,
+        images_done=Job.images_done + _job_sums.c.settled - _job_sums.c.failed,
+        images_failed=Job.images_failed + _job_sums.c.failed,
+    )
+    .execution_options(synchronize_session=False)
+)
+
+
+class _PartlySettledError(Exception):
+    """Some of a batch was settled before: an earlier COMMIT of it went through though its answer was lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """How a batch ended: outcomes that counted, those refused (their chunk is another worker's), jobs it closed."""
+
+    counted: int
+    refused: int
+    closed_jobs: tuple[int, ...] = ()
+
+
+def settle(outcomes: Sequence[Outcome], finished: Collection[tuple[ChunkKey, int]]) -> Settlement:
+    """Write a batch of outcomes and the counters they change, and give ``finished`` chunks back, in one transaction.
+
+    Guarded twice: a result counts only while its chunk's claim is still its worker's (row lock on the chunk) and its
+    image is open at the same attempt. So a stale worker, a repeated delivery and a repeated COMMIT are harmless.
+    """
+    try:
+        return transactions.run(lambda session: _settle(session, outcomes, finished, _expect_all))
+    except _PartlySettledError:
+        return transactions.run(lambda session: _settle(session, outcomes, finished, _only_unsettled))
+
+
+def _settle(
+    session: Session,
+    outcomes: Sequence[Outcome],
+    finished: Collection[tuple[ChunkKey, int]],
+    write: Callable[[Session, list[Outcome]], list[Outcome]],
+) -> Settlement:
+    held = _lock_chunks(session, {(outcome.work.chunk, outcome.work.token) for outcome in outcomes} | set(finished))
+    ours = [outcome for outcome in outcomes if (outcome.work.chunk, outcome.work.token) in held]
+    counted = write(session, ours) if ours else []
+    closed = _count(session, [outcome for outcome in counted if outcome.state is not ImageState.OPEN])
+    claims.give_back(session, finished)
+    return Settlement(len(counted), len(outcomes) - len(counted), closed)
+
+
+def _lock_chunks(session: Session, wanted: Collection[tuple[ChunkKey, int]]) -> set[tuple[ChunkKey, int]]:
+    if not wanted:
+        return set()
+    rows = session.execute(
+        select(Chunk.job_id, Chunk.seq, Chunk.claim)
+        .where(tuple_(Chunk.job_id, Chunk.seq).in_(sorted(tuple(key) for key, _ in wanted)))
+        .order_by(Chunk.job_id, Chunk.seq)
+        .with_for_update()
+    )
+    return {(ChunkKey(row.job_id, row.seq), row.claim) for row in rows} & set(wanted)
+
+
+def _expect_all(session: Session, outcomes: list[Outcome]) -> list[Outcome]:
+    if session.execute(_write_results, _as_rows(outcomes)).rowcount != len(outcomes):  # type: ignore[attr-defined]
+        raise _PartlySettledError
+    return outcomes
+
+
+def _only_unsettled(session: Session, outcomes: list[Outcome]) -> list[Outcome]:
+    rows = session.execute(select(Image.job_id, Image.seq).where(_is_unsettled), _as_rows(outcomes))
+    unsettled = {(row.job_id, row.seq) for row in rows}
+    fresh = [outcome for outcome in outcomes if (outcome.work.job_id, outcome.work.seq) in unsettled]
+    return _expect_all(session, fresh) if fresh else []
+
+
+def _as_rows(outcomes: Iterable[Outcome]) -> dict[str, str]:
+    rows = [
+        (
+            outcome.work.job_id,
+            outcome.work.seq,
+            outcome.work.attempts,
+            int(outcome.is_attempt),
+            outcome.state.value,
+            outcome.error_code,
+            outcome.error_message,
+            outcome.delay_seconds,
+            outcome.width,
+            outcome.height,
+            outcome.perimeter,
+            outcome.format,
+            outcome.bytes,
+            outcome.seconds,
+        )
+        for outcome in sorted(outcomes, key=lambda each: (each.work.job_id, each.work.seq))
+    ]
+    return {"outcomes": json.dumps(rows)}
+
+
+def _count(session: Session, settled: list[Outcome]) -> tuple[int, ...]:
+    """Add settled images to their visits and jobs; returns the jobs that this closed."""
+    if not settled:
+        return ()
+    visits: defaultdict[tuple[int, int], _Sums] = defaultdict(_Sums)
+    jobs: defaultdict[int, _Sums] = defaultdict(_Sums)
+    for outcome in settled:
+        jobs[outcome.work.job_id].add(outcome)
+        if outcome.work.visit_seq is not None:
+            visits[outcome.work.job_id, outcome.work.visit_seq].add(outcome)
+    if visits:
+        rows = {"sums": json.dumps([visits[key].as_visit_row(*key) for key in sorted(visits)])}
+        session.execute(_add_to_visits, rows)
+        session.execute(_settle_visits, rows)
+    session.execute(
+        _add_to_jobs, {"sums": json.dumps([(job, jobs[job].settled, jobs[job].failed) for job in sorted(jobs)])}
+    )
+    return close(session, sorted(jobs))
+
+
+def close(session: Session, job_ids: Sequence[int]) -> tuple[int, ...]:
+    """Close those of the jobs that have no open image left, and return them; no commit."""
+    is_finished = and_(Job.id.in_(job_ids), Job.images_open == 0, Job.state == JobState.ONGOING)
+    closing = session.scalars(select(Job.id).where(is_finished)).all()
+    if closing:
+        session.execute(
+            update(Job)
+            .where(Job.id.in_(closing))
+            .values(
+                state=case(
+                    (Job.cancelled_at.is_not(None), JobState.CANCELLED.value),
+                    (Job.images_failed > 0, JobState.FAILED.value),
+                    else_=JobState.COMPLETED.value,
+                ),
+                finished_at=db_now(),
+            )
+            .execution_options(synchronize_session=False)
+        )
+    return tuple(closing)

@@ -1,0 +1,166 @@
+"""The engine of a worker process: it keeps hundreds of images in flight and its slots full.
+
+Three threads, each with one thing to wait for::
+
+    claimer --claims--> conveyor --outcomes--> writer
+    (database)          (network, pauses)      (database)
+
+The conveyor downloads, reads and pauses; it never touches the database. The writer puts outcomes down in batches. The
+claimer fetches the next chunks before the last ones have drained, so that neither the tail of a chunk nor a slow host
+empties the slots. A Celery task only holds the pump open for a slice of time (``work``).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+from flask import Flask
+
+from app.domain import claims
+from app.domain.conveyor import Conveyor, ConveyorOptions
+from app.domain.hands import Hands
+from app.domain.writer import Writer
+from app.errors import UnavailableError
+
+log = structlog.get_logger()
+
+IDLE_LOOK_SECONDS = 0.25
+DATABASE_AWAY_SECONDS = 1.0
+# Claims go on for this long after a slice has ended, so that the next one finds full slots.
+SLICE_GAP_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class PumpOptions:
+    """What a worker process is allowed: see the settings of the same names."""
+
+    worker: str
+    slots: int
+    lease_seconds: float
+    flush_seconds: float
+    stop_seconds: float
+    conveyor: ConveyorOptions
+
+
+class Pump:
+    """One a process. ``work`` and ``stop`` may be called by any thread, and again."""
+
+    def __init__(self, app: Flask, options: PumpOptions) -> None:
+        self._app = app
+        self._options = options
+        self._hands = Hands()
+        self._writer = Writer(self._hands, options.flush_seconds, options.lease_seconds)
+        self._conveyor = Conveyor(options.conveyor, self._hands, self._writer.add)
+        self._slice = threading.Lock()
+        self._has_room = threading.Event()  # wakes the claimer
+        self._rung = threading.Event()  # ... also from its wait after an empty look
+        self._looked = threading.Condition()  # tells a waiting task that the claimer found nothing
+        self._empty_looks = 0
+        self._claim_until = 0.0
+        self._is_stopping = False
+        self._threads: list[threading.Thread] = []
+
+    def work(self, seconds: float) -> bool:
+        """Hold the pump open until nothing is left or ``seconds`` are over; True where more is left.
+
+        A second call while one is under way returns at once: the first one finds the work.
+        """
+        self._rung.set()
+        if self._is_stopping or not self._slice.acquire(blocking=False):
+            return False
+        try:
+            self._start()
+            return self._hold_open(time.monotonic() + seconds)
+        finally:
+            self._slice.release()
+
+    def _hold_open(self, end: float) -> bool:
+        self._claim_until = end + SLICE_GAP_SECONDS
+        with self._looked:
+            self._empty_looks = 0
+            self._has_room.set()
+            while not self._is_stopping and (left := end - time.monotonic()) > 0:
+                if self._empty_looks and self._hands.is_empty:
+                    self._claim_until = 0.0
+                    return False
+                self._looked.wait(min(left, IDLE_LOOK_SECONDS))
+        return not self._is_stopping
+
+    def stop(self) -> None:
+        """Claim nothing more, put back what has not been started; what is in flight is finished. Does not wait."""
+        self._is_stopping = True
+        self._rung.set()
+        self._has_room.set()
+        self._conveyor.stop(time.monotonic() + self._options.stop_seconds)
+
+    def join(self) -> None:
+        """Wait, after ``stop``, until everything held is written or given back."""
+        for thread in self._threads:
+            thread.join(self._options.stop_seconds + DATABASE_AWAY_SECONDS)
+
+    def _start(self) -> None:
+        if self._threads:
+            return
+        self._threads = [
+            self._thread("claimer", self._claim),
+            self._thread("conveyor", self._convey),
+            self._thread("writer", self._writer.run),
+        ]
+
+    def _thread(self, name: str, target: Callable[[], None]) -> threading.Thread:
+        thread = threading.Thread(target=self._guarded, args=(target,), name=name, daemon=True)
+        thread.start()
+        return thread
+
+    def _guarded(self, target: Callable[[], None]) -> None:
+        # A pump that lost one of its threads would hold its leases for ever: end the process, and let the supervisor
+        # start a new one and the leases run out.
+        try:
+            with self._app.app_context():
+                target()
+        except BaseException:
+            log.critical("worker thread died", exc_info=True)
+            os._exit(70)
+
+    def _convey(self) -> None:
+        self._conveyor.run(on_room=self._has_room.set)
+        self._writer.close()
+
+    def _claim(self) -> None:
+        while not self._is_stopping:
+            self._has_room.wait(IDLE_LOOK_SECONDS)
+            self._has_room.clear()
+            if self._conveyor.room > 0 and time.monotonic() < self._claim_until and not self._claim_once():
+                # However often the conveyor reports room, the database is asked again after a while or a bell.
+                self._note_empty_look()
+                self._rung.wait(IDLE_LOOK_SECONDS)
+                self._rung.clear()
+
+    def _note_empty_look(self) -> None:
+        with self._looked:
+            self._empty_looks += 1
+            self._looked.notify_all()
+
+    def _claim_once(self) -> bool:
+        try:
+            claimed = claims.claim(
+                self._options.worker,
+                images=self._conveyor.room,
+                lease_seconds=self._options.lease_seconds,
+                avoid_jobs=self._hands.stuck_jobs(self._conveyor.waiting_room),
+            )
+        except UnavailableError:
+            log.warning("nothing claimed", reason="the database is away")
+            time.sleep(DATABASE_AWAY_SECONDS)
+            return False
+        if claimed is None:
+            return False
+        self._hands.take(each for each in claimed if each.work)
+        self._writer.give_back([(each.key, each.token) for each in claimed if not each.work])
+        self._conveyor.add(work for each in claimed for work in each.work)
+        return True

@@ -1,0 +1,88 @@
+"""How far a job is, and which of its stores failed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import and_, case, func, or_, select
+from sqlalchemy.orm import Session
+
+from app.domain import jobs, transactions
+from app.models import Job, JobState, Visit
+from app.sql import db_now
+
+UNKNOWN_STORE = jobs.UNKNOWN_STORE["error_code"]
+
+
+@dataclass(frozen=True, slots=True)
+class FailedStore:
+    store_id: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    job: Job
+    now: datetime
+    failed_stores: tuple[FailedStore, ...] = ()
+
+    @property
+    def percent(self) -> float:
+        """Images settled, in percent; 100 only when all are."""
+        total = self.job.images_total
+        return 100.0 if not self.job.images_open else int(1000 * (total - self.job.images_open) / total) / 10
+
+    @property
+    def eta_seconds(self) -> float | None:
+        """The time left at the rate since the job was started; None while there is no rate to tell from."""
+        job = self.job
+        if not job.images_open:
+            return 0.0
+        settled = job.images_done + job.images_failed
+        elapsed = (self.now - job.started_at).total_seconds() if job.started_at else 0.0
+        return round(job.images_open * elapsed / settled, 1) if settled and elapsed > 0 else None
+
+
+def get(job_id: int) -> Status:
+    """The status of one job; reads counters, counts no images. Raises NotFoundError."""
+    return transactions.read(lambda session: _get(session, job_id))
+
+
+def _get(session: Session, job_id: int) -> Status:
+    job = jobs.load(session, job_id)
+    now = session.scalars(select(db_now())).one()
+    if job.state in (JobState.ONGOING, JobState.COMPLETED):
+        return Status(job, now)
+    return Status(job, now, tuple(FailedStore(row.store_id, _reason(row)) for row in _failed(session, job_id)))
+
+
+def _failed(session: Session, job_id: int) -> Any:
+    """One row a store with images that failed or were cancelled, in the order as sent, with its first error."""
+    totals = (
+        select(
+            Visit.store_id,
+            func.min(Visit.seq).label("first_seq"),
+            func.min(case((Visit.error_code.is_not(None), Visit.seq))).label("error_seq"),
+            func.sum(Visit.images_total).label("images"),
+            func.sum(Visit.images_failed).label("failed"),
+            func.sum(Visit.images_cancelled).label("cancelled"),
+        )
+        .where(Visit.job_id == job_id)
+        .group_by(Visit.store_id)
+        .having(or_(func.sum(Visit.images_failed) > 0, func.sum(Visit.images_cancelled) > 0))
+        .subquery()
+    )
+    has_error = and_(Visit.job_id == job_id, Visit.seq == totals.c.error_seq)
+    query = select(totals, Visit.error_code, Visit.error_message).outerjoin_from(totals, Visit, has_error)
+    return session.execute(query.order_by(totals.c.first_seq))
+
+
+def _reason(row: Any) -> str:
+    if row.error_code == UNKNOWN_STORE:
+        return f"unknown store: {row.error_message}"
+    if not row.failed:
+        return "cancelled"
+    reason = f"{row.failed} of {row.images} images failed; first: {row.error_code}: {row.error_message}"
+    return f"{reason}; {row.cancelled} cancelled" if row.cancelled else reason

@@ -1,0 +1,139 @@
+"""The writing part of the pump: outcomes go to the database in batches, leases are renewed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Collection, Sequence
+
+import structlog
+from sqlalchemy.exc import DBAPIError
+
+from app.domain import claims, lifecycle
+from app.domain.claims import ChunkKey
+from app.domain.hands import Hands
+from app.domain.outcomes import Outcome
+from app.errors import ImageError, UnavailableError
+from app.models import ImageState
+
+log = structlog.get_logger()
+
+MOST_A_BATCH = 2000
+DATABASE_AWAY_SECONDS = 1.0
+RENEWALS_A_LEASE = 4
+
+Lease = tuple[ChunkKey, int]
+
+
+class Writer:
+    """``add``, ``give_back`` and ``close`` may be called by any thread; ``run`` is the writer's own."""
+
+    def __init__(self, hands: Hands, flush_seconds: float, lease_seconds: float) -> None:
+        self._hands = hands
+        self._flush_seconds = flush_seconds
+        self._lease_seconds = lease_seconds
+        self._changed = threading.Condition()
+        self._outcomes: list[Outcome] = []
+        self._empty: list[Lease] = []  # claimed chunks that held nothing to do
+        self._is_closed = False
+        self._renewed_at = time.monotonic()
+
+    def add(self, done: Sequence[Outcome]) -> None:
+        with self._changed:
+            self._outcomes.extend(done)
+            self._changed.notify()
+
+    def give_back(self, leases: Sequence[Lease]) -> None:
+        """Chunks to be released without a result."""
+        with self._changed:
+            self._empty.extend(leases)
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Nothing more will be added: ``run`` ends once the rest is written."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
+
+    def run(self) -> None:
+        """Write batches until closed; what cannot be written yet is kept while the database is away."""
+        while True:
+            batch, empty, is_last = self._next_batch()
+            if batch or empty:
+                self._persist(batch, empty)
+            self._renew()
+            if is_last:
+                self._release_rest()
+                return
+
+    def _next_batch(self) -> tuple[list[Outcome], list[Lease], bool]:
+        """Wait for outcomes, then for company: at most ``flush_seconds``, and not at all once nothing else is held."""
+        with self._changed:
+            if not (self._outcomes or self._empty or self._is_closed):
+                self._changed.wait(self._lease_seconds / RENEWALS_A_LEASE / 2)
+            deadline = time.monotonic() + self._flush_seconds
+            while self._has_company_coming() and (left := deadline - time.monotonic()) > 0:
+                self._changed.wait(left)
+            batch, self._outcomes = self._outcomes[:MOST_A_BATCH], self._outcomes[MOST_A_BATCH:]
+            empty, self._empty = self._empty, []
+            return batch, empty, self._is_closed and not self._outcomes
+
+    def _has_company_coming(self) -> bool:
+        waiting = len(self._outcomes)
+        return bool(waiting) and not self._is_closed and waiting < min(MOST_A_BATCH, self._hands.images)
+
+    def _persist(self, batch: list[Outcome], empty: list[Lease]) -> None:
+        finished = [*self._hands.finish(outcome.work for outcome in batch), *empty]
+        while True:
+            try:
+                return self._settle(batch, finished)
+            except UnavailableError:
+                log.warning("results kept", reason="the database is away", results=len(batch))
+                if self._is_closed:
+                    return  # the leases run out, and others do these images again
+                time.sleep(DATABASE_AWAY_SECONDS)
+
+    def _settle(self, batch: Sequence[Outcome], finished: Collection[Lease]) -> None:
+        try:
+            settlement = lifecycle.settle(batch, finished)
+        except DBAPIError as error:
+            self._settle_in_parts(batch, finished, error)
+            return
+        if settlement.refused:
+            log.warning("results refused", results=settlement.refused, reason="their lease had run out")
+        for job_id in settlement.closed_jobs:
+            log.info("job closed", job_id=job_id)
+
+    def _settle_in_parts(self, batch: Sequence[Outcome], finished: Collection[Lease], error: DBAPIError) -> None:
+        """A row that the database refuses must not take its neighbours along: halve the batch until it stands alone."""
+        if not batch:
+            raise error
+        if len(batch) == 1:
+            log.error("result not storable", job_id=batch[0].work.job_id, image=batch[0].work.seq, exc_info=error)
+            reason = ImageError("internal_error", "the result could not be stored")
+            lifecycle.settle([_without_result(batch[0], reason)], finished)
+            return
+        middle = len(batch) // 2
+        self._settle(batch[:middle], ())
+        self._settle(batch[middle:], finished)
+
+    def _renew(self) -> None:
+        if time.monotonic() - self._renewed_at < self._lease_seconds / RENEWALS_A_LEASE:
+            return
+        self._renewed_at = time.monotonic()
+        if leases := self._hands.leases():
+            try:
+                claims.renew(leases, lease_seconds=self._lease_seconds)
+            except UnavailableError:
+                log.warning("leases not renewed", reason="the database is away", leases=len(leases))
+
+    def _release_rest(self) -> None:
+        if leases := self._hands.leases():
+            try:
+                claims.release(leases)
+            except UnavailableError:
+                log.warning("leases not released", reason="the database is away", leases=len(leases))
+
+
+def _without_result(outcome: Outcome, reason: ImageError) -> Outcome:
+    return Outcome(outcome.work, ImageState.FAILED, error_code=reason.code, error_message=reason.message)

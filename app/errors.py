@@ -1,0 +1,72 @@
+"""Domain exceptions. The whole tree stands here; ``app.web.errors`` turns it into status codes.
+
+ImagejobsError
+├── SettingError                a setting that cannot be used; stops the start
+├── InvalidRequestError         what a client sent cannot be taken (400)
+│   └── TooManyImagesError      more images than a job may have (413)
+├── NotFoundError               no such thing, or not the caller's (404)
+├── ConflictError               an Idempotency-Key used for another body (409)
+├── UnavailableError            the database is away; try again later (503)
+└── ImageError                  one image failed; carries a stable code
+    ├── FetchError              ... while it was downloaded
+    └── DecodeError             ... while it was read
+"""
+
+from __future__ import annotations
+
+MESSAGE_MOST_CHARACTERS = 300
+
+
+class ImagejobsError(Exception):
+    """The root of everything this service raises on purpose."""
+
+
+class SettingError(ImagejobsError):
+    """A setting is missing or wrong; the message names it in a sentence."""
+
+
+class InvalidRequestError(ImagejobsError):
+    """What the client sent cannot be taken; the message says which field and why."""
+
+
+class TooManyImagesError(InvalidRequestError):
+    """A job has more images than ``JOB_MAX_IMAGES``."""
+
+
+class NotFoundError(ImagejobsError):
+    """There is no such thing, or it belongs to somebody else."""
+
+
+class ConflictError(ImagejobsError):
+    """The request contradicts one that was accepted before."""
+
+
+class ImageError(ImagejobsError):
+    """One image failed.
+
+    ``code`` is stable and for machines, ``message`` is one short sentence for a store's engineer.
+    ``transient`` says whether a later attempt may succeed, ``retry_after`` is the wait in seconds
+    that the host asked for, ``None`` where it did not.
+    """
+
+    def __init__(self, code: str, message: str, *, transient: bool = False, retry_after: float | None = None) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message[:MESSAGE_MOST_CHARACTERS]
+        self.transient = transient
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
+
+
+class FetchError(ImageError):
+    """An image could not be downloaded."""
+
+
+class DecodeError(ImageError):
+    """What was downloaded could not be read as an allowed image."""
+
+
+class UnavailableError(ImagejobsError):
+    """The database cannot be reached or does not answer now; the same request may succeed later (503)."""

@@ -1,0 +1,129 @@
+"""The objects that live once a process: the database, its migrations, Celery, and the settings of the current app."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+from celery import Celery, Task
+from flask import Flask, current_app
+from flask_migrate import Migrate
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import Engine, event, make_url
+from werkzeug.local import LocalProxy
+
+from app import broker
+from app.models import Base
+from config import Settings
+
+MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
+
+# Objects stay readable after the commit: handlers shape their answers from them.
+db = SQLAlchemy(metadata=Base.metadata, session_options={"expire_on_commit": False})
+migrate = Migrate(directory=str(MIGRATIONS))
+celery = Celery("imagejobs")
+settings = cast(Settings, LocalProxy(lambda: current_app.config["SETTINGS"]))
+
+
+def init_database(app: Flask, options: Settings) -> None:
+    """Bind the database to ``app``; nothing connects before the first use."""
+    app.config["SQLALCHEMY_DATABASE_URI"] = options.database_url
+    is_sqlite = make_url(options.database_url).get_backend_name() == "sqlite"
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = _sqlite_options(options) if is_sqlite else _mysql_options()
+    db.init_app(app)
+    migrate.init_app(app, db, render_as_batch=True)
+    if is_sqlite:
+        with app.app_context():
+            _serialise_writers(db.engine)
+
+
+def _mysql_options() -> dict[str, Any]:
+    return {
+        "isolation_level": "READ COMMITTED",
+        "pool_pre_ping": True,
+        "pool_recycle": 1800,
+        "pool_timeout": 5,
+        "connect_args": {
+            "connect_timeout": 5,
+            "read_timeout": 60,
+            "write_timeout": 60,
+            # Errors instead of cut values, whatever the server's own mode is.
+            "init_command": "SET time_zone = '+00:00', sql_mode = "
+            "'STRICT_TRANS_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,ONLY_FULL_GROUP_BY'",
+        },
+    }
+
+
+def _sqlite_options(options: Settings) -> dict[str, Any]:
+    file = make_url(options.database_url).database
+    if file and file != ":memory:":
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+    return {"connect_args": {"timeout": 30, "check_same_thread": False}}
+
+
+def _serialise_writers(engine: Engine) -> None:
+    """WAL, and BEGIN IMMEDIATE for writers: a read that turns into a write would fail at once instead of waiting."""
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # the driver's own BEGIN comes too late
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "checkin")
+    def end(connection: Any, _record: object) -> None:
+        # After a COMMIT that failed, SQLAlchemy takes the transaction for ended; here it still holds the write lock.
+        if connection is not None and connection.in_transaction:
+            connection.rollback()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Any) -> None:
+        is_write = connection.get_execution_options().get("is_write")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
+
+
+def init_celery(app: Flask, options: Settings) -> None:
+    """Configure Celery; each setting below closes a gap that its comment names."""
+    celery.conf.update(
+        broker_url=broker.celery_url(options.REDIS_URL, options.DATA_DIR),
+        # One pump with one loop a process; its threads are started by the first task.
+        worker_pool="threads",
+        worker_concurrency=4,
+        worker_prefetch_multiplier=1,
+        # The database is the record of work; a message that is lost or repeated costs nothing.
+        task_ignore_result=True,
+        task_acks_late=True,
+        task_reject_on_worker_lost=False,
+        task_serializer="json",
+        accept_content=["json"],
+        task_publish_retry=False,
+        task_default_queue="images",
+        task_create_missing_queues=True,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        # A worker keeps trying for ever: its supervisor need not know whether the broker is up.
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={
+            "visibility_timeout": 3600,
+            "socket_timeout": 5,
+            "socket_connect_timeout": 3,
+            "socket_keepalive": True,
+            "health_check_interval": 10,
+        },
+        imports=["app.tasks"],
+    )
+    celery.Task = _in_context(app)
+    celery.set_default()
+    app.extensions["celery"] = celery
+
+
+def _in_context(app: Flask) -> type[Task]:
+    class ContextTask(Task):
+        def __call__(self, *args: object, **kwargs: object) -> object:
+            with app.app_context():
+                return self.run(*args, **kwargs)
+
+    return ContextTask

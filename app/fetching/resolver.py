@@ -1,0 +1,192 @@
+"""Names to addresses, on threads of their own, with a short memory for good and bad answers.
+
+Remembering is safe because the address is checked again on the very socket that is opened.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import SimpleQueue
+
+from app.errors import FetchError
+from app.fetching import codes
+
+# getaddrinfo cannot be interrupted: a thread that is stuck in it is given up and another started, up to this many
+# times the usual number.
+STUCK_THREADS_FACTOR = 4
+_NOT_FOUND = {getattr(socket, name) for name in ("EAI_NONAME", "EAI_NODATA", "EAI_ADDRFAMILY") if hasattr(socket, name)}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The addresses of a name that may be reached, in the system's order, or why there are none.
+
+    ``seconds`` is how long the lookup took.
+    """
+
+    addresses: tuple[str, ...] = ()
+    error: FetchError | None = None
+    seconds: float = 0.0
+
+
+class Resolver:
+    """All methods belong to one thread; ``on_answer`` is called on a lookup thread when ``collect`` has something."""
+
+    def __init__(
+        self,
+        *,
+        threads: int,
+        timeout_seconds: float,
+        cache_seconds: float,
+        cache_names: int,
+        is_allowed: Callable[[str], bool],
+        on_answer: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._most_threads = threads
+        self._timeout = timeout_seconds
+        self._cache_seconds = cache_seconds
+        self._cache_names = cache_names
+        self._is_allowed = is_allowed
+        self._on_answer = on_answer
+        self._clock = clock
+        self._cache: dict[str, tuple[float, Answer]] = {}  # until when, in the order of arrival
+        self._asked: set[str] = set()
+        self._queue: SimpleQueue[str | None] = SimpleQueue()
+        self._answered: deque[tuple[str, Answer]] = deque()  # written by the lookup threads
+        self._lock = threading.Lock()  # for the next three, which the lookup threads write too
+        self._running: dict[int, tuple[str, float]] = {}  # by thread: the name and since when
+        self._threads = 0
+        self._stuck = 0  # of these, how many are in a lookup that was given up
+        self._last_answer_at = clock()
+
+    @property
+    def pending(self) -> int:
+        """Names that were asked for and have no answer yet."""
+        return len(self._asked)
+
+    def find(self, name: str) -> Answer | None:
+        """The remembered answer, or None: then ``ask`` for it."""
+        found = self._cache.get(name)
+        if found is None or found[0] <= self._clock():
+            return None
+        return found[1]
+
+    def ask(self, name: str) -> None:
+        """Have the name looked up; ``collect`` gives the answer. Harmless where it is being looked up already."""
+        if name in self._asked:
+            return
+        if not self._asked:
+            self._last_answer_at = self._clock()
+        self._asked.add(name)
+        if _is_reserved(name):
+            self._answered.append((name, Answer(error=_not_found())))
+            self._on_answer()
+            return
+        self._queue.put(name)
+        self._add_thread_if_needed()
+
+    def collect(self) -> list[tuple[str, Answer]]:
+        """The answers since the last call, each name once; lookups past their time are answered ``dns_error``."""
+        answers = []
+        while self._answered:
+            name, answer = self._answered.popleft()
+            self._last_answer_at = self._clock()
+            self._remember(name, answer)
+            if name in self._asked:
+                self._asked.remove(name)
+                answers.append((name, answer))
+        return answers
+
+    def give_up_late(self) -> list[tuple[str, Answer]]:
+        """Answer ``dns_error`` for lookups that are past their time; to be called a few times a second."""
+        late = set(self._abandon_late())
+        # No thread has come back for so long that the queue behind them will not be served either.
+        if self._stuck >= self._most_threads and self._clock() - self._last_answer_at > self._timeout:
+            late |= self._asked
+        late &= self._asked
+        self._asked -= late
+        self._add_thread_if_needed()
+        answer = Answer(error=codes.error("dns_error", "The host's name could not be looked up in time."))
+        return [(name, answer) for name in late]
+
+    def close(self) -> None:
+        """Let the threads end; one that is stuck in a lookup ends after it. A second call is harmless."""
+        for _ in range(self._threads):
+            self._queue.put(None)
+        self._asked.clear()
+
+    def _remember(self, name: str, answer: Answer) -> None:
+        if answer.error is not None and answer.error.transient:
+            return
+        self._cache.pop(name, None)
+        self._cache[name] = (self._clock() + self._cache_seconds, answer)
+        while len(self._cache) > self._cache_names:
+            del self._cache[next(iter(self._cache))]
+
+    def _abandon_late(self) -> list[str]:
+        now = self._clock()
+        with self._lock:
+            late = {ident: name for ident, (name, since) in self._running.items() if now - since > self._timeout}
+            for ident in late:
+                del self._running[ident]
+            self._stuck += len(late)
+        return list(late.values())
+
+    def _add_thread_if_needed(self) -> None:
+        with self._lock:
+            usable = self._threads - self._stuck
+            if usable >= min(self._most_threads, len(self._asked)):
+                return
+            if self._threads >= self._most_threads * STUCK_THREADS_FACTOR:
+                return
+            self._threads += 1
+        threading.Thread(target=self._serve, name="lookup", daemon=True).start()
+
+    def _serve(self) -> None:
+        me = threading.get_ident()
+        while (name := self._queue.get()) is not None:
+            if name not in self._asked:
+                continue  # given up while it stood in the queue
+            with self._lock:
+                self._running[me] = (name, self._clock())
+            answer = self._look_up(name)
+            with self._lock:
+                if self._running.pop(me, None) is None:
+                    self._stuck -= 1
+            self._answered.append((name, answer))
+            self._on_answer()
+
+    def _look_up(self, name: str) -> Answer:
+        started = self._clock()
+        error = None
+        addresses: tuple[str, ...] = ()
+        try:
+            found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+        except socket.gaierror as problem:
+            error = _not_found() if problem.errno in _NOT_FOUND else _in_trouble()
+        except (OSError, UnicodeError):
+            error = _in_trouble()
+        else:
+            addresses = tuple(filter(self._is_allowed, dict.fromkeys(str(entry[4][0]) for entry in found)))
+            if not addresses:
+                error = codes.blocked() if found else _not_found()
+        return Answer(addresses, error, self._clock() - started)
+
+
+def _is_reserved(name: str) -> bool:
+    # Names under these never exist in the DNS, and resolvers are not to be asked (RFC 6761, RFC 7686).
+    return name.rstrip(".").rpartition(".")[2] in ("invalid", "onion")
+
+
+def _not_found() -> FetchError:
+    return codes.error("dns_not_found", "The host's name does not exist or has no address.")
+
+
+def _in_trouble() -> FetchError:
+    return codes.error("dns_error", "The host's name could not be looked up: the name server is in trouble.")

@@ -1,0 +1,92 @@
+"""libcurl's multi interface on this platform's best readiness call, with a bell that any thread may ring."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import time
+from typing import Any
+
+import pycurl
+
+_READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+_WANTS = {pycurl.POLL_IN: _READ, pycurl.POLL_OUT: _WRITE, pycurl.POLL_INOUT: _READ | _WRITE}
+
+
+class Wires:
+    """Everything on one thread, except ``wake``."""
+
+    def __init__(self, connections: int) -> None:
+        """``connections`` are kept at most, idle ones included."""
+        self._multi = pycurl.CurlMulti()
+        self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
+        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
+        self._multi.setopt(pycurl.M_MAXCONNECTS, connections)
+        self._selector = selectors.DefaultSelector()
+        self._due: float | None = None  # when libcurl wants to be called without an event
+        self._bell, self._button = socket.socketpair()
+        self._bell.setblocking(False)
+        self._button.setblocking(False)
+        self._selector.register(self._bell, _READ)
+
+    def add(self, curl: pycurl.Curl) -> None:
+        self._multi.add_handle(curl)
+
+    def remove(self, curl: pycurl.Curl) -> None:
+        self._multi.remove_handle(curl)
+
+    def drive(self, timeout: float) -> list[tuple[pycurl.Curl, int]]:
+        """Wait at most ``timeout`` seconds for something to happen; returns what has ended, with libcurl's code."""
+        if self._due is not None:
+            timeout = min(timeout, self._due - time.monotonic())
+        for key, mask in self._selector.select(max(timeout, 0)):
+            if key.fileobj is self._bell:
+                self._silence()
+            else:
+                action = (pycurl.CSELECT_IN if mask & _READ else 0) | (pycurl.CSELECT_OUT if mask & _WRITE else 0)
+                self._multi.socket_action(key.fd, action)
+        if self._due is not None and self._due <= time.monotonic():
+            self._due = None
+            self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+        return self._ended()
+
+    def wake(self) -> None:
+        """Make ``drive`` return; harmless when it is not running, and after ``close``."""
+        try:
+            self._button.send(b"!")
+        except OSError:
+            pass  # full: it has been rung already; closed: nobody listens
+
+    def close(self) -> None:
+        """Handles that are still here are the caller's to remove first."""
+        self._multi.close()
+        self._selector.close()
+        self._bell.close()
+        self._button.close()
+
+    def _ended(self) -> list[tuple[pycurl.Curl, int]]:
+        _, good, bad = self._multi.info_read()
+        ended = [(curl, pycurl.E_OK) for curl in good]
+        ended += [(curl, code) for curl, code, _ in bad]
+        return ended
+
+    def _silence(self) -> None:
+        try:
+            while self._bell.recv(4096):
+                pass
+        except BlockingIOError:
+            pass
+
+    def _set_timer(self, milliseconds: int) -> None:
+        self._due = None if milliseconds < 0 else time.monotonic() + milliseconds / 1000
+
+    def _watch(self, what: int, descriptor: int, _multi: Any, _data: Any) -> None:
+        if what == pycurl.POLL_REMOVE:
+            try:
+                self._selector.unregister(descriptor)
+            except KeyError:
+                pass  # libcurl may take back what it never asked to be watched
+        elif descriptor in self._selector.get_map():
+            self._selector.modify(descriptor, _WANTS[what])
+        else:
+            self._selector.register(descriptor, _WANTS[what])

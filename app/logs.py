@@ -1,0 +1,89 @@
+"""Logs are events: a constant message and fields. One event is one line, whatever its values hold."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import structlog
+from structlog.types import EventDict
+
+from config import Settings
+
+# user:password@ in an address, as drivers put it into their messages
+_CREDENTIALS = re.compile(r"(://[^\s/@:]*:)[^\s/@]+@")
+# Traceback lines are marked, so that none of them can be taken for an event.
+TRACEBACK_MARK = "    | "
+
+
+def configure(options: Settings) -> None:
+    """Send structlog's events and those of libraries to stderr in one format; a second call replaces the first."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _hide_passwords,
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )
+    is_json = options.LOG_FORMAT == "json"
+    renderers = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()] if is_json else [_as_text]
+    handler = _Handler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [other for other in root.handlers if not isinstance(other, _Handler)] + [handler]
+    root.setLevel(options.LOG_LEVEL)
+    # Flask's development server would repeat every request in a format of its own.
+    logging.getLogger("werkzeug").setLevel(max(logging.WARNING, root.level))
+
+
+class _Handler(logging.StreamHandler[Any]):
+    """Ours among the handlers of the root logger."""
+
+
+def _hide_passwords(_logger: object, _method: str, event: EventDict) -> EventDict:
+    return {
+        name: _CREDENTIALS.sub(r"\1***@", value) if isinstance(value, str) else value for name, value in event.items()
+    }
+
+
+def _as_text(_logger: object, _method: str, event: EventDict) -> str:
+    error = event.pop("exc_info", None)
+    event.pop("stack_info", None)
+    head = (event.pop("timestamp"), event.pop("level").upper().ljust(7), printable(str(event.pop("event"))))
+    fields = (f"{name}={_shown(value)}" for name, value in event.items())
+    return "\n".join([" ".join((*head, *fields)), *_traceback(error)])
+
+
+def _shown(value: object) -> str:
+    text = printable(str(value))
+    return f'"{text}"' if not text or " " in text or "=" in text else text
+
+
+def printable(text: str) -> str:
+    """The same text with line ends, control characters and the like escaped."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def _traceback(error: Any) -> Iterable[str]:
+    if not error:
+        return []
+    text = structlog.processors.format_exc_info(None, "", {"exc_info": error}).get("exception", "")
+    return [TRACEBACK_MARK + printable(line) for line in _CREDENTIALS.sub(r"\1***@", str(text)).splitlines()]

@@ -1,0 +1,198 @@
+"""The tables. No queries, no JSON.
+
+A job's rows share its id as the first part of their key, so they lie together on disk: reading a chunk is one range,
+and a job leaves again by deleting ranges (``docs/decisions/0002-keys-and-deleting.md`` says why there are no foreign
+keys on the large tables). Times are UTC by the database's clock.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Double, Enum, Index, MetaData, SmallInteger, String, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from app.sql import BigId, UtcDateTime
+
+BYTEWISE = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin", "mysql_engine": "InnoDB"}
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON, list[str]: JSON}
+
+
+class JobState(StrEnum):
+    ONGOING = "ongoing"
+    COMPLETED = "completed"  # every image was read
+    FAILED = "failed"  # every image is settled, at least one failed
+    CANCELLED = "cancelled"  # the contract's pollers are told "failed"
+
+
+class VisitState(StrEnum):
+    OPEN = "open"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class ImageState(StrEnum):
+    OPEN = "open"  # not settled: waiting, being worked on, or due again after a failure that may pass
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class JobSource(StrEnum):
+    """The door a job came in by."""
+
+    URLS = "urls"
+
+
+def _stored(states: type[StrEnum]) -> Enum:
+    return Enum(
+        states, native_enum=False, length=16, values_callable=lambda members: [member.value for member in members]
+    )
+
+
+class Store(Base):
+    __tablename__ = "stores"
+    __table_args__ = (Index(None, "area", "id"), BYTEWISE)
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    area: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str] = mapped_column(String(255))
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class Job(Base):
+    __tablename__ = "jobs"
+    __table_args__ = (
+        Index(None, "state", "turn"),  # claims go round the open jobs in this order
+        Index(None, "owner_id", "id"),
+        BYTEWISE,
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
+    # Drawn before the transaction, so that one whose COMMIT lost its answer is found again and not made twice.
+    submission: Mapped[str] = mapped_column(String(32), unique=True)
+    source: Mapped[JobSource] = mapped_column(_stored(JobSource))
+    owner_id: Mapped[int | None] = mapped_column(BigInteger)
+    state: Mapped[JobState] = mapped_column(_stored(JobState))
+    priority: Mapped[int] = mapped_column(SmallInteger)
+    turn: Mapped[int] = mapped_column(BigInteger)  # virtual time of fair queueing: work given out, by weight
+    client_metadata: Mapped[dict[str, Any] | None]
+    processors: Mapped[list[str] | None]
+    keep_images: Mapped[bool] = mapped_column(default=False)
+    callback_url: Mapped[str | None] = mapped_column(Text)
+    visits_total: Mapped[int]
+    images_total: Mapped[int]
+    images_open: Mapped[int]
+    images_done: Mapped[int]
+    images_failed: Mapped[int]
+    images_cancelled: Mapped[int]
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    cancelled_at: Mapped[datetime | None]
+
+
+class Visit(Base):
+    """A store at a time within a job; its totals hold once its images are settled."""
+
+    __tablename__ = "visits"
+    __table_args__ = (
+        Index("ix_visits_store", "store_id", "state", "visited_at"),  # what GET /api/visits walks
+        BYTEWISE | {"sqlite_with_rowid": False},
+    )
+
+    job_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    store_id: Mapped[str] = mapped_column(String(64))
+    visited_at: Mapped[datetime]
+    visited_as_sent: Mapped[str] = mapped_column(String(64))
+    state: Mapped[VisitState] = mapped_column(_stored(VisitState))
+    images_total: Mapped[int]
+    images_open: Mapped[int]
+    images_failed: Mapped[int]
+    images_cancelled: Mapped[int]
+    perimeter: Mapped[int] = mapped_column(BigInteger)  # pixels, the sum over its images
+    seconds: Mapped[float] = mapped_column(Double)  # the sum over its images
+    error_code: Mapped[str | None] = mapped_column(String(32))  # of the image that failed first
+    error_message: Mapped[str | None] = mapped_column(String(300))
+    settled_at: Mapped[datetime | None]
+    version: Mapped[int]  # counts how often it was settled: a retry changes totals that were read before
+
+
+class Chunk(Base):
+    """The unit of dispatch and of lease: images ``first_image`` to ``first_image + images - 1`` of one job."""
+
+    __tablename__ = "chunks"
+    __table_args__ = (
+        Index(None, "job_id", "due_at"),
+        Index(None, "due_at"),
+        BYTEWISE | {"sqlite_with_rowid": False},
+    )
+
+    job_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    first_image: Mapped[int]
+    images: Mapped[int]
+    # From when on it may be claimed: its creation, the end of its lease, its earliest retry. NULL: nothing is left.
+    due_at: Mapped[datetime | None]
+    claim: Mapped[int]  # fencing token: goes up with every claim, and with a cancellation; results must name it
+    claimed_by: Mapped[str | None] = mapped_column(String(100))
+    claimed_at: Mapped[datetime | None]
+
+
+class Image(Base):
+    __tablename__ = "images"
+    __table_args__ = (BYTEWISE | {"sqlite_with_rowid": False},)
+
+    job_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    visit_seq: Mapped[int | None]
+    url: Mapped[str | None] = mapped_column(Text)
+    storage_key: Mapped[str | None] = mapped_column(String(255))
+    client_ref: Mapped[str | None] = mapped_column(String(255))  # the id or file name that the client gave it
+    captured_at: Mapped[datetime | None]
+    captured_as_sent: Mapped[str | None] = mapped_column(String(64))
+    store_name: Mapped[str | None] = mapped_column(String(255))
+    camera_id: Mapped[str | None] = mapped_column(String(255))
+    barcode: Mapped[str | None] = mapped_column(String(255))
+    state: Mapped[ImageState] = mapped_column(_stored(ImageState))
+    error_code: Mapped[str | None] = mapped_column(String(32))
+    error_message: Mapped[str | None] = mapped_column(String(300))
+    width: Mapped[int | None]
+    height: Mapped[int | None]
+    perimeter: Mapped[int | None] = mapped_column(BigInteger)  # pixels: 2 * (height + width)
+    format: Mapped[str | None] = mapped_column(String(16))
+    bytes: Mapped[int | None] = mapped_column(BigInteger)
+    sha256: Mapped[str | None] = mapped_column(String(64))
+    results: Mapped[dict[str, Any] | None]  # by processor: {"version", "result" or "error"}
+    seconds: Mapped[float | None] = mapped_column(Double)
+    attempts: Mapped[int] = mapped_column(SmallInteger)
+    next_attempt_at: Mapped[datetime | None]
+    settled_at: Mapped[datetime | None]
+
+
+class IdempotencyKey(Base):
+    """The first answer to an Idempotency-Key; written in the transaction of what it created."""
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (Index(None, "created_at"), BYTEWISE)
+
+    owner_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)  # 0: nobody in particular
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    request_sha256: Mapped[str] = mapped_column(String(64))
+    job_id: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime]

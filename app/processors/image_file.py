@@ -1,0 +1,105 @@
+"""What every processor is given: a binary file in memory that also knows its image.
+
+A body shorter than announced never gets here (the downloader refuses it). Where only the header is read, a cut picture
+with a whole header counts as read; where pixels are decoded it is an error.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+
+from PIL import Image
+
+from app.errors import DecodeError
+
+# Beginnings of what stores send by mistake; the first match names it. Images first: those are "not allowed".
+IMAGE_SIGNATURES = (
+    (0, b"\xff\xd8\xff", "JPEG"),
+    (0, b"\x89PNG", "PNG"),
+    (0, b"GIF8", "GIF"),
+    (8, b"WEBP", "WebP"),
+    (0, b"BM", "BMP"),
+    (0, b"II*\x00", "TIFF"),
+    (0, b"MM\x00*", "TIFF"),
+    (4, b"ftypavif", "AVIF"),
+    (4, b"ftyphei", "HEIC"),
+    (4, b"ftypmif1", "HEIF"),
+    (0, b"8BPS", "Photoshop"),
+    (0, b"\x00\x00\x01\x00", "icon"),
+    (0, b"\x00\x00\x00\x0cjP", "JPEG 2000"),
+)
+OTHER_SIGNATURES = ((b"%pdf", "a PDF"), (b"pk\x03\x04", "a zip archive"), (b"{", "JSON"), (b"\x1f\x8b", "gzip data"))
+SNIFFED_BYTES = 512
+
+
+@dataclass(frozen=True)
+class DecodeLimits:
+    """What may be read: Pillow's format names, and the most pixels (width times height)."""
+
+    formats: tuple[str, ...]
+    max_pixels: int
+
+    def __post_init__(self) -> None:
+        Image.init()  # without it Pillow knows only some of its formats
+        # Ours is the stricter check; Pillow's own stays as the second line for processors that open by themselves.
+        Image.MAX_IMAGE_PIXELS = self.max_pixels
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+
+
+class ImageFile(io.BytesIO):
+    """The bytes of one image. ``image`` opens its header once; pixels are decoded when somebody asks for them."""
+
+    def __init__(self, body: bytes, limits: DecodeLimits) -> None:
+        super().__init__(body)
+        self._limits = limits
+        self._image: Image.Image | None = None
+
+    @property
+    def image(self) -> Image.Image:
+        """The opened image. Raises DecodeError with one of ``codes.CODES``."""
+        if self._image is None:
+            self._image = self._open()
+        return self._image
+
+    def _open(self) -> Image.Image:
+        self.seek(0)
+        try:
+            image = Image.open(self, formats=self._limits.formats)
+        except Image.UnidentifiedImageError as error:
+            raise self._unidentified() from error
+        except Image.DecompressionBombError as error:
+            raise self._too_many_pixels() from error
+        except Exception as error:  # a decoder may raise anything on a broken file; that is a result
+            raise DecodeError("broken_image", "the header of the image cannot be read") from error
+        if image.width * image.height > self._limits.max_pixels:
+            raise self._too_many_pixels()
+        return image
+
+    def _too_many_pixels(self) -> DecodeError:
+        return DecodeError("too_many_pixels", f"the image has more than {self._limits.max_pixels:,} pixels")
+
+    def _unidentified(self) -> DecodeError:
+        start = bytes(self.getbuffer()[:SNIFFED_BYTES])
+        for offset, mark, name in IMAGE_SIGNATURES:
+            if start[offset : offset + len(mark)] == mark:
+                return self._unreadable(name)
+        return DecodeError("not_an_image", f"the server sent {_described(start)}, not an image")
+
+    def _unreadable(self, name: str) -> DecodeError:
+        if name.upper() in self._limits.formats:
+            return DecodeError("broken_image", f"it begins like a {name} image, and its header cannot be read")
+        return DecodeError("format_not_allowed", f"{name} images are not read here")
+
+
+def _described(start: bytes) -> str:
+    text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if b"<svg" in text:
+        return "an SVG drawing"
+    if b"<html" in text or text.startswith(b"<!doctype html"):
+        return "a web page (HTML)"
+    for mark, name in OTHER_SIGNATURES:
+        if text.startswith(mark):
+            return name
+    return "something else"

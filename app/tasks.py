@@ -1,0 +1,15 @@
+"""Celery tasks: each takes ids, calls one domain function."""
+
+from __future__ import annotations
+
+from celery import shared_task
+
+from app import queues
+from app.domain import images
+
+
+@shared_task(name=queues.WORK)
+def work_on_images() -> None:
+    """Work on whatever is due for one slice of time, then ring for the next; go on without a bell where it is away."""
+    while images.work() and not queues.ring():
+        pass

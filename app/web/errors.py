@@ -1,0 +1,90 @@
+"""The one place that turns errors into status codes; the body of each is ``{"error": "..."}``."""
+
+from __future__ import annotations
+
+import structlog
+from flask import Flask, Response, current_app, jsonify, request
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+
+from app.errors import (
+    ConflictError,
+    ImagejobsError,
+    InvalidRequestError,
+    NotFoundError,
+    TooManyImagesError,
+    UnavailableError,
+)
+
+log = structlog.get_logger()
+
+RETRY_AFTER_SECONDS = 5
+STATUS: dict[type[ImagejobsError], int] = {
+    InvalidRequestError: 400,
+    TooManyImagesError: 413,
+    NotFoundError: 404,
+    ConflictError: 409,
+    UnavailableError: 503,
+}
+# Plainer than the standard phrases, which speak to people in front of a browser.
+SENTENCES = {
+    404: "no such address",
+    405: "this address does not take that method",
+    413: "the body is larger than this service takes",
+    415: "this media type is not taken here",
+}
+
+
+def register(app: Flask) -> None:
+    for kind, status in STATUS.items():
+        app.register_error_handler(kind, _translator(status))
+    for failure in (OperationalError, InterfaceError, PoolTimeoutError):
+        app.register_error_handler(failure, _database_failed)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _unexpected)
+
+
+def _translator(status: int):  # type: ignore[no-untyped-def]
+    def translate(error: ImagejobsError) -> Response:
+        return _answer(status, str(error))
+
+    return translate
+
+
+def _database_failed(error: Exception) -> Response:
+    log.error("database failed", exc_info=error)
+    return _answer(503, "the database does not answer")
+
+
+def _http_error(error: HTTPException) -> Response:
+    if error.code is None or error.code < 400:
+        return error.get_response()  # type: ignore[return-value]  # a redirect
+    if isinstance(error, NotFound):
+        error = _method_in_other_slash_form() or error
+    answer = _answer(error.code or 500, SENTENCES.get(error.code) or error.description or error.name)
+    for name, value in error.get_headers():
+        if name.lower() not in ("content-type", "content-length"):  # Allow, WWW-Authenticate, Retry-After
+            answer.headers[name] = value
+    return answer
+
+
+def _method_in_other_slash_form() -> MethodNotAllowed | None:
+    """Werkzeug takes an address in its other slash form, but does not look there for the methods that it has."""
+    other = request.path[:-1] if request.path.endswith("/") else f"{request.path}/"
+    routes = current_app.create_url_adapter(request)
+    methods = routes.allowed_methods(other) if routes else []
+    return MethodNotAllowed(methods) if methods and request.method not in methods else None
+
+
+def _unexpected(error: Exception) -> Response:
+    log.error("request failed", exc_info=error)
+    return _answer(500, "internal error")
+
+
+def _answer(status: int, sentence: str) -> Response:
+    answer = jsonify(error=sentence)
+    answer.status_code = status
+    if status == 503:
+        answer.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return answer

@@ -1,0 +1,48 @@
+"""Whether the service is well, and what it offers."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+from flask import Response, current_app, redirect, request, url_for
+from flask_openapi import APIBlueprint, Tag
+
+from app.domain import health
+from app.web import documents, schemas
+from app.web.requests import answer, validated
+
+blueprint = APIBlueprint("ops", __name__, abp_tags=[Tag(name="service", description="The service itself")])
+
+
+def release() -> str:
+    try:
+        return version("imagejobs")
+    except PackageNotFoundError:  # run from its sources
+        return "0"
+
+
+@blueprint.get("/", **documents.index)
+@validated
+def index() -> Response:
+    """What this service is; a browser is led to its documentation."""
+    if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
+        return redirect(url_for("docs.page"))  # type: ignore[return-value]
+    routes = sorted({rule.rule for rule in current_app.url_map.iter_rules() if not rule.endpoint.endswith("static")})
+    return answer(schemas.IndexAnswer(service="imagejobs", version=release(), routes=routes))
+
+
+@blueprint.get("/health", **documents.health)
+@validated
+def check_health() -> Response:
+    """Whether the database (else 503) and the broker answer; without a broker jobs are accepted, and start later."""
+    health.check_database()
+    if health.has_broker():
+        return answer(schemas.HealthAnswer(status="ok"))
+    return answer(schemas.HealthAnswer(status="degraded", broker="down"))
+
+
+@blueprint.get("/live", **documents.live)
+@validated
+def live() -> Response:
+    """200 for as long as the process answers."""
+    return answer(schemas.HealthAnswer(status="ok"))

@@ -1,0 +1,215 @@
+"""Every request and answer as a pydantic model; the only place that knows how they look as JSON."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PlainSerializer, StrictInt
+
+from app import times
+from app.models import ImageState, JobState
+from app.web import fields
+
+PRIORITY_MOST = 9
+
+Shown = Annotated[datetime, PlainSerializer(times.rfc3339, return_type=str)]
+Status = Literal["ongoing", "completed", "failed"]
+
+
+class Request(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class VisitBody(Request):
+    store_id: fields.StoreId = Field(examples=["S00339218"])
+    urls: list[fields.Url] = Field(
+        validation_alias=AliasChoices("image_url", "image_urls"),
+        min_length=1,
+        description="The images of this visit, kept byte for byte. Also read as `image_urls`.",
+        examples=[["https://host/2.jpg", "https://host/3.jpg"]],
+    )
+    visit_time: fields.Time = Field(examples=["2020-09-02T00:00:53Z"])
+
+
+class SubmitBody(Request):
+    count: StrictInt = Field(description="How many visits there are.", examples=[1])
+    visits: list[VisitBody] = Field(min_length=1)
+    priority: StrictInt | None = Field(
+        None, ge=0, le=PRIORITY_MOST, description="A larger one gets a larger share of the workers; 5 unless given."
+    )
+    metadata: fields.Metadata | None = Field(None, description="An object of yours, echoed back with the job.")
+    processors: fields.NotYet = Field(None, description="Not supported yet.")
+    keep_images: fields.NotYet = Field(None, description="Not supported yet.")
+    callback_url: fields.NotYet = Field(None, description="Not supported yet.")
+
+
+class StatusQuery(Request):
+    jobid: str | None = Field(
+        None,
+        validation_alias=AliasChoices("jobid", "jobId", "job_id"),
+        description="The job's number. Also read as `jobId` and `job_id`.",
+        examples=["123"],
+    )
+
+
+class JobPath(Request):
+    job_id: int = Field(description="The job's number.")
+
+
+class JobsQuery(Request):
+    state: JobState | None = Field(None, description="Only jobs in this state.")
+    storeid: fields.StoreId | None = Field(
+        None,
+        validation_alias=AliasChoices("storeid", "store", "store_id"),
+        description="Only jobs with a visit of this store.",
+    )
+    startdate: fields.RangeStart | None = Field(None, validation_alias=AliasChoices("startdate", "startDate"))
+    enddate: fields.RangeEnd | None = Field(None, validation_alias=AliasChoices("enddate", "endDate"))
+    per_page: int = Field(50, ge=1, le=1000)
+    cursor: str | None = Field(None, description="`next` of the page before.")
+
+
+class ImagesQuery(Request):
+    state: ImageState | None = Field(None, description="Only images in this state.")
+    error_code: fields.Text | None = Field(None, description="Only images that failed with this code.")
+    per_page: int = Field(100, ge=1, le=1000)
+    cursor: str | None = Field(None, description="`next` of the page before.")
+
+
+class VisitsQuery(Request):
+    area: fields.Text | None = Field(None, examples=["710006"])
+    storeid: fields.StoreId | None = Field(
+        None,
+        validation_alias=AliasChoices("storeid", "store", "store_id"),
+        description="Also read as `store` and `store_id`.",
+        examples=["S00339218"],
+    )
+    startdate: fields.RangeStart | None = Field(None, validation_alias=AliasChoices("startdate", "startDate"))
+    enddate: fields.RangeEnd | None = Field(None, validation_alias=AliasChoices("enddate", "endDate"))
+    format: Literal["grouped", "flat"] = Field("grouped", description="`flat` gives one row a visit.")
+    per_page: int = Field(10_000, ge=1, le=50_000, description="Most visits a page.")
+    cursor: str | None = Field(None, description="`next` of the page before.")
+    total: bool = Field(False, description="Whether to count all visits that match.")
+
+
+class ErrorAnswer(BaseModel):
+    error: str = Field(examples=["visits[3].image_url[0]: not an http(s) URL"])
+
+
+class SubmitAnswer(BaseModel):
+    job_id: int = Field(examples=[123])
+
+
+class ImageCounts(BaseModel):
+    """Images of a job by state."""
+
+    total: int
+    open: int
+    done: int
+    failed: int
+    cancelled: int
+
+
+class Links(BaseModel):
+    self: str
+    job: str
+    images: str
+
+
+class StoreError(BaseModel):
+    store_id: str = Field(examples=["S00339218"])
+    error: str = Field(examples=["2 of 5 images failed; first: http_404: the server answered 404 Not Found"])
+
+
+class JobAnswer(BaseModel):
+    """A job and its counters."""
+
+    status: Status
+    job_id: int
+    state: JobState = Field(description="As `status`, but a cancelled job says so.")
+    images: ImageCounts
+    visits: int
+    priority: int
+    metadata: dict[str, Any] | None
+    created_at: Shown
+    started_at: Shown | None
+    finished_at: Shown | None
+    links: Links
+
+
+class StatusAnswer(JobAnswer):
+    """A job, how far it is, and once it has failed, why."""
+
+    error: list[StoreError] = Field([], description="One entry a store that failed; only where `status` is failed.")
+    percent: float
+    eta_seconds: float | None = Field(description="Time left at the rate so far; null while that is unknown.")
+
+
+class JobsAnswer(BaseModel):
+    results: list[JobAnswer]
+    next: str | None = Field(description="The cursor of the next page; null at the end.")
+
+
+class ImageAnswer(BaseModel):
+    """One image of a job."""
+
+    seq: int = Field(description="Its place in the job, from 0.")
+    visit: int | None = Field(description="The place of its visit in the job, from 0.")
+    url: str | None
+    state: ImageState
+    error_code: str | None
+    error_message: str | None
+    width: int | None
+    height: int | None
+    perimeter: int | None
+    format: str | None
+    bytes: int | None
+    seconds: float | None
+    attempts: int
+    next_attempt_at: Shown | None
+    settled_at: Shown | None
+
+
+class ImagesAnswer(BaseModel):
+    results: list[ImageAnswer]
+    next: str | None = Field(description="The cursor of the next page; null at the end.")
+
+
+class VisitAnswer(BaseModel):
+    date: Shown
+    perimeter: int = Field(description="The sum over the visit's images.")
+    images: int
+    average_seconds: float = Field(description="Mean time that one of its images took.")
+
+
+class StoreVisits(BaseModel):
+    store_id: str
+    area: str
+    store_name: str
+    data: list[VisitAnswer]
+
+
+class FlatVisit(BaseModel):
+    store_id: str
+    area: str
+    store_name: str
+    date: Shown
+    perimeter: int
+
+
+class VisitsAnswer(BaseModel):
+    results: list[StoreVisits] | list[FlatVisit]
+    next: str | None = Field(description="The cursor of the next page; null at the end.")
+    total: int | None = Field(None, description="All visits that match, where `total=1` asked for it.")
+
+
+class IndexAnswer(BaseModel):
+    service: str
+    version: str
+    routes: list[str]
+
+
+class HealthAnswer(BaseModel):
+    status: Literal["ok", "degraded"]
+    broker: Literal["down"] = Field("down", description="Given only while the broker is down: jobs are still accepted.")

@@ -1,0 +1,35 @@
+"""Where Celery finds the service: ``celery -A celery_worker worker``.
+
+In the pool of threads Celery's time limits do nothing and a warm shutdown waits without bound, so the pump keeps its
+own deadlines and is told here when to stop.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from celery.signals import worker_shutdown, worker_shutting_down
+
+from app import create_app
+from app.domain import images
+from app.errors import SettingError
+from app.extensions import celery
+
+try:
+    flask_app = create_app()
+except SettingError as error:
+    sys.exit(f"imagejobs: {error}")
+app = celery
+__all__ = ["app", "celery", "flask_app"]
+
+
+@worker_shutting_down.connect
+def _stop_pump(**_kwargs: object) -> None:
+    with flask_app.app_context():
+        images.stop()
+
+
+@worker_shutdown.connect
+def _join_pump(**_kwargs: object) -> None:
+    with flask_app.app_context():
+        images.join()

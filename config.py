@@ -1,0 +1,193 @@
+"""Every setting of the service, read from the environment here and nowhere else.
+
+A setting is one field: its name is the environment variable's, its default is safe, its description is what the
+README's table shows. A value that cannot be used stops the start with a sentence that names it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+from urllib.parse import quote
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from app.errors import SettingError
+
+# The formats that Pillow reads safely and stores send; MPO is what some phones write under the name of JPEG.
+IMAGE_FORMATS = "JPEG,MPO,PNG,WEBP,GIF,BMP,TIFF"
+
+
+class Settings(BaseModel):
+    """The settings of one process; frozen, so that what was checked at the start stays true."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", validate_default=True)
+
+    DATABASE_URL: str = Field(
+        "",
+        description="Where jobs and results live: `mysql+pymysql://...` (MySQL 8, MariaDB "
+        "10.6+) or `sqlite:///...`. Empty: the five parts below, else SQLite in `DATA_DIR`.",
+    )
+    SQL_DB_HOST: str = Field("", description="Host of the MySQL server, in place of `DATABASE_URL`.")
+    SQL_DB_NAME: str = Field("retail_store", description="Name of the MySQL database.")
+    SQL_USERNAME: str = Field("root", description="Account on the MySQL server.")
+    SQL_PASSWORD: str = Field("", description="Password of that account.")
+    SQL_DB_PORT: int = Field(3306, ge=1, le=65535, description="Port of the MySQL server.")
+    REDIS_URL: str = Field("", description="The broker, `redis://...`. Empty: the embedded one that `make run` starts.")
+    HOST: str = Field("127.0.0.1", min_length=1, description="Address the web server listens on.")
+    PORT: int = Field(5000, ge=0, le=65535, description="Port the web server listens on.")
+    DATA_DIR: Path = Field(Path("var"), description="Folder of the SQLite database and other files of the service.")
+    LOG_LEVEL: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Least severity that is logged."
+    )
+    LOG_FORMAT: Literal["text", "json"] = Field("text", description="`text` for people, `json` for machines.")
+
+    WEB_THREADS: int = Field(8, ge=1, le=256, description="Threads of a web process started by `make run`.")
+    WORKER_PROCESSES: int = Field(2, ge=1, le=256, description="Worker processes started by `make run`.")
+    SLOTS: int = Field(
+        500, ge=1, le=10_000, description="Images in flight in one worker process (downloading or pausing)."
+    )
+    CHUNK_SIZE: int = Field(100, ge=1, le=1000, description="Most images that a worker claims in one piece.")
+    LEASE_SECONDS: float = Field(
+        60,
+        ge=1,
+        le=3600,
+        description="How long a claim holds unless renewed; a dead worker's images start again after it.",
+    )
+    SLICE_SECONDS: float = Field(10, ge=0.1, le=300, description="How long one Celery task works before it rings anew.")
+    FLUSH_SECONDS: float = Field(
+        0.3, ge=0, le=5, description="Longest that a result waits for others to be written with."
+    )
+    RECOVER_SECONDS: float = Field(2, ge=0.1, le=60, description="Pause between two looks for work that was dropped.")
+    GPU_PAUSE_MIN_SECONDS: float = Field(0.1, ge=0, le=60, description="Least pause an image, which stands for a GPU.")
+    GPU_PAUSE_MAX_SECONDS: float = Field(0.4, ge=0, le=60, description="Most pause an image.")
+
+    FETCH_DOWNLOADS: int = Field(64, ge=1, le=4096, description="Downloads at once in one worker process.")
+    FETCH_TIMEOUT_SECONDS: float = Field(
+        30, gt=0, le=600, description="Most time for one image: lookup, redirects, body."
+    )
+    FETCH_CONNECT_TIMEOUT_SECONDS: float = Field(5, gt=0, le=600, description="Most time to connect.")
+    FETCH_MAX_BYTES: int = Field(32 * 1024 * 1024, ge=1, description="Largest image in bytes; read no further.")
+    FETCH_MAX_REDIRECTS: int = Field(5, ge=0, le=30, description="Most redirects an image.")
+    FETCH_MAX_URL_BYTES: int = Field(8192, ge=2048, le=65_000, description="Longest URL in bytes.")
+    FETCH_ALLOWED_NETWORKS: str = Field(
+        "",
+        description="Networks (CIDR, by comma) that images may come from although "
+        "they are private or special, e.g. `10.20.0.0/16`.",
+    )
+    FETCH_CA_BUNDLE: str = Field(
+        "", description="PEM file of certificate authorities. Empty: the public ones (certifi)."
+    )
+    RETRY_ATTEMPTS: int = Field(3, ge=1, le=20, description="Most attempts an image whose failure may pass.")
+    RETRY_BASE_SECONDS: float = Field(
+        1, ge=0, le=3600, description="Wait before the second attempt; it grows fourfold each time, with jitter."
+    )
+    RETRY_MAX_SECONDS: float = Field(
+        60,
+        ge=0,
+        le=86_400,
+        description="Longest wait before an attempt, also where a host asks for more by Retry-After.",
+    )
+    IMAGE_FORMATS: str = Field(IMAGE_FORMATS, description="Formats that are read, by Pillow's names.")
+    IMAGE_MAX_PIXELS: int = Field(100_000_000, ge=1, description="Largest image in pixels (width times height).")
+
+    JOB_MAX_IMAGES: int = Field(200_000, ge=1, description="Most images a job; past it 413.")
+    BODY_MAX_BYTES: int = Field(64 * 1024 * 1024, ge=1024, description="Largest request body in bytes; past it 413.")
+    IDEMPOTENCY_HOURS: float = Field(48, gt=0, description="How long an Idempotency-Key is remembered.")
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Self:
+        """Read the settings from ``environ`` (the process's by default); an empty value counts as unset.
+
+        Raises SettingError with one sentence that names each bad setting.
+        """
+        environ = os.environ if environ is None else environ
+        found = {name: environ[name] for name in cls.model_fields if environ.get(name, "").strip()}
+        try:
+            return cls(**(found | overrides))
+        except ValidationError as error:
+            raise SettingError("; ".join(_sentence(problem) for problem in error.errors())) from error
+
+    @field_validator("DATABASE_URL")
+    @classmethod
+    def _is_known_database(cls, value: str) -> str:
+        if not value:
+            return value
+        try:
+            driver = make_url(value).drivername
+        except ArgumentError:
+            raise ValueError("not a database URL") from None
+        if driver not in ("mysql+pymysql", "sqlite", "sqlite+pysqlite"):
+            raise ValueError(f"speaks {driver}, must begin with mysql+pymysql:// or sqlite:///")
+        return value
+
+    @field_validator("REDIS_URL")
+    @classmethod
+    def _is_redis(cls, value: str) -> str:
+        if value and not value.startswith(("redis://", "rediss://", "redis+socket://")):
+            raise ValueError("must begin with redis://, rediss:// or redis+socket://")
+        return value
+
+    @field_validator("FETCH_ALLOWED_NETWORKS")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        for network in _listed(value):
+            ipaddress.ip_network(network)
+        return value
+
+    @field_validator("FETCH_CA_BUNDLE")
+    @classmethod
+    def _is_file(cls, value: str) -> str:
+        if value and not Path(value).is_file():
+            raise ValueError("there is no such file")
+        return value
+
+    @field_validator("IMAGE_FORMATS")
+    @classmethod
+    def _are_formats(cls, value: str) -> str:
+        unknown = set(_listed(value)) - {*_listed(IMAGE_FORMATS), "AVIF", "ICO", "JPEG2000", "PPM", "TGA"}
+        if unknown or not _listed(value):
+            raise ValueError(f"cannot read {', '.join(sorted(unknown)) or 'nothing'}")
+        return value
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.GPU_PAUSE_MIN_SECONDS > self.GPU_PAUSE_MAX_SECONDS:
+            raise ValueError("GPU_PAUSE_MIN_SECONDS is more than GPU_PAUSE_MAX_SECONDS")
+        return self
+
+    @property
+    def database_url(self) -> str:
+        """The database that is used, whichever way it was named."""
+        if self.DATABASE_URL:
+            return self.DATABASE_URL
+        if self.SQL_DB_HOST:
+            account = f"{quote(self.SQL_USERNAME, safe='')}:{quote(self.SQL_PASSWORD, safe='')}"
+            return f"mysql+pymysql://{account}@{self.SQL_DB_HOST}:{self.SQL_DB_PORT}/{self.SQL_DB_NAME}?charset=utf8mb4"
+        return f"sqlite:///{self.DATA_DIR.resolve() / 'imagejobs.db'}"
+
+    @property
+    def allowed_networks(self) -> tuple[str, ...]:
+        return tuple(_listed(self.FETCH_ALLOWED_NETWORKS))
+
+    @property
+    def image_formats(self) -> tuple[str, ...]:
+        return tuple(_listed(self.IMAGE_FORMATS))
+
+
+def _listed(value: str) -> list[str]:
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _sentence(problem: Any) -> str:
+    reason = str(problem["msg"]).removeprefix("Value error, ")
+    if not problem["loc"]:
+        return reason
+    name = problem["loc"][0]
+    shown = "(hidden)" if "PASSWORD" in name or "URL" in name else repr(problem["input"])
+    return f"{name}={shown}: {reason[0].lower()}{reason[1:]}"

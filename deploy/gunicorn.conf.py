@@ -1,0 +1,46 @@
+"""The web server's settings: ``gunicorn --config deploy/gunicorn.conf.py``. Options on its command line win."""
+
+import sys
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[1]
+# The `gunicorn` script does not look for modules in the current folder before it has read this file.
+sys.path.insert(0, str(PROJECT))
+
+from config import Settings  # noqa: E402
+
+settings = Settings.from_env()
+
+wsgi_app = "app:create_app()"
+bind = f"[{settings.HOST}]:{settings.PORT}" if ":" in settings.HOST else f"{settings.HOST}:{settings.PORT}"
+
+# One process and several threads: requests wait for the database most of their time, and SQLite has one writer.
+worker_class = "gthread"
+workers = 1
+threads = settings.WEB_THREADS
+
+# Idle keep-alive connections wait in the main thread and hold no worker thread, so that pollers may keep theirs.
+keepalive = 15
+worker_connections = 1000
+backlog = 2048
+
+# The heartbeat comes from the main thread: a slow request does not count, only a process that hangs as a whole.
+timeout = 60
+# Requests in flight may end; less than the 35 s that the supervisor gives its children.
+graceful_timeout = 25
+# The heartbeat's file is in memory, since a slow disk must not look like a process that hangs.
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None
+
+# Each worker process opens its own connections; the parent must not have any to share.
+preload_app = False
+
+# The longest that gunicorn can be told to take (without switching the limit off): visits by many filters.
+limit_request_line = 8190
+
+# A line for each of thousands of polls hides the others; nginx writes access logs in production.
+accesslog = None
+errorlog = "-"
+loglevel = settings.LOG_LEVEL.lower()
+
+# Nobody steers gunicorn at run time; it would put its socket into the user's home.
+control_socket_disable = True

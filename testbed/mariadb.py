@@ -1,0 +1,162 @@
+"""A throwaway MariaDB server on a free port, with the SQL mode that MySQL 8 has by default."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pymysql
+
+from testbed.processes import Process, free_port, wait_for
+
+USER = PASSWORD = "imagejobs"
+START_SECONDS = 60.0
+
+# Debian keeps the server in sbin, which is not on every user's PATH.
+_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
+
+# Without it the server refuses to run as root; with another name it would change user, which clears the tie that
+# ends it together with us.
+_AS_ROOT = ["--user=root"] if os.getuid() == 0 else []
+
+# ONLY_FULL_GROUP_BY is on in MySQL and off in MariaDB: SQL that passes here must pass there.
+SQL_MODE = (
+    "ONLY_FULL_GROUP_BY,STRICT_TRANS_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,"
+    "ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION"
+)
+
+ACCOUNTS = f"""\
+CREATE USER IF NOT EXISTS '{USER}'@'127.0.0.1' IDENTIFIED BY '{PASSWORD}';
+GRANT ALL PRIVILEGES ON *.* TO '{USER}'@'127.0.0.1';
+"""
+
+
+class MariaDB:
+    """One server. ``options`` are added to mariadbd's, e.g. ``["--innodb-buffer-pool-size=1G"]``.
+
+    The data lives in ``folder`` (by default a new temporary one, removed by ``close``) and survives ``kill`` and
+    ``stop``; ``start`` brings the server back on the same port.
+    """
+
+    def __init__(self, *, folder: Path | None = None, options: Sequence[str] = ()) -> None:
+        self._is_folder_ours = folder is None
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="imagejobs-mariadb-"))
+        self.port = free_port()
+        self._process = Process(self._argv(options), log=self.folder / "server.log", cwd=self.folder)
+
+    def _argv(self, options: Sequence[str]) -> list[str]:
+        return [
+            *(_program("mariadbd"), "--no-defaults", *_AS_ROOT),
+            f"--datadir={self.folder / 'data'}",
+            f"--socket={self.folder / 's'}",
+            f"--pid-file={self.folder / 'pid'}",
+            f"--init-file={self.folder / 'accounts.sql'}",
+            *("--bind-address=127.0.0.1", f"--port={self.port}", "--skip-name-resolve"),
+            *("--character-set-server=utf8mb4", f"--sql-mode={SQL_MODE}"),
+            *("--innodb-buffer-pool-size=256M", "--innodb-log-file-size=64M", "--max-connections=500"),
+            # A commit is on disk when it is answered, as in production: a benchmark without it would flatter.
+            "--innodb-flush-log-at-trx-commit=1",
+            *options,
+        ]
+
+    def start(self) -> Self:
+        """Create the data folder if there is none, start the server and wait until it answers."""
+        if not (self.folder / "data").exists():
+            self._initialise()
+        self._process.start()
+        wait_for(self._answers, START_SECONDS, what=f"MariaDB in {self.folder}")
+        return self
+
+    def _initialise(self) -> None:
+        (self.folder / "accounts.sql").write_text(ACCOUNTS)
+        argv = [_program("mariadb-install-db"), "--no-defaults", *_AS_ROOT]
+        argv += [f"--datadir={self.folder / 'data'}", "--auth-root-authentication-method=normal", "--skip-test-db"]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"mariadb-install-db failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+
+    def _answers(self) -> bool:
+        if not self._process.is_alive:
+            raise RuntimeError(f"MariaDB ended at once:\n{self._process.text[-2000:]}")
+        try:
+            self.execute("SELECT 1")
+        except pymysql.err.OperationalError:
+            return False
+        return True
+
+    def execute(self, statement: str, *, database: str | None = None) -> list[tuple[Any, ...]]:
+        """Run one statement on a connection of its own; returns its rows."""
+        connection = pymysql.connect(
+            host="127.0.0.1", port=self.port, user=USER, password=PASSWORD, database=database, autocommit=True
+        )
+        with connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+            return list(cursor.fetchall())
+
+    def url(self, name: str) -> str:
+        """The address of database ``name``, whether it exists or not."""
+        return f"mysql+pymysql://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{name}?charset=utf8mb4"
+
+    def create_database(self, name: str) -> str:
+        """Create an empty database, dropping one of the same name; returns its address."""
+        self.execute(f"DROP DATABASE IF EXISTS `{name}`")
+        self.execute(f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4")
+        return self.url(name)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def text(self) -> str:
+        """The server's log."""
+        return self._process.text
+
+    def stop(self) -> None:
+        """An orderly shutdown; the data stays."""
+        self._process.stop()
+
+    def kill(self) -> None:
+        """kill -9; the data stays as it was."""
+        self._process.kill()
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def freeze(self) -> None:
+        self._process.freeze()
+
+    def thaw(self) -> None:
+        self._process.thaw()
+
+    def close(self) -> None:
+        """End the server and remove what is ours. A second call is harmless."""
+        self._process.kill()
+        if self._is_folder_ours:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        try:
+            return self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _program(name: str) -> str:
+    found = shutil.which(name, path=_PATH)
+    if found is None:
+        raise RuntimeError(f"{name} is not installed; testbed/install.sh installs it")
+    return found

@@ -1,0 +1,82 @@
+"""The OpenAPI document and the page that shows it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from flask.testing import FlaskClient
+
+OUTSIDE = re.compile(r"(?:src|href)=\"(?!/)")
+
+
+@pytest.fixture
+def document(client: FlaskClient) -> dict:
+    answer = client.get("/openapi.json")
+    assert answer.status_code == 200
+    return answer.json
+
+
+def test_it_describes_every_route_of_the_contract(document: dict) -> None:
+    assert document["openapi"] == "3.1.1"
+    assert set(document["paths"]) == {
+        "/",
+        "/api/submit/",
+        "/api/status",
+        "/api/jobs",
+        "/api/jobs/{job_id}",
+        "/api/jobs/{job_id}/images",
+        "/api/visits",
+        "/health",
+        "/live",
+    }
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            assert operation["summary"]
+            assert operation["responses"]["200" if "200" in operation["responses"] else "201"]["description"]
+
+
+def test_errors_are_described_as_they_are(document: dict) -> None:
+    submit = document["paths"]["/api/submit/"]["post"]
+    assert set(submit["responses"]) == {"201", "400", "409", "413", "503"}
+    for status in ("400", "409", "413", "503"):
+        schema = submit["responses"][status]["content"]["application/json"]["schema"]
+        assert schema == {"$ref": "#/components/schemas/ErrorAnswer"}
+    assert list(document["components"]["schemas"]["ErrorAnswer"]["properties"]) == ["error"]
+    assert all(
+        "422" not in operation["responses"] for path in document["paths"].values() for operation in path.values()
+    )
+
+
+def test_fields_carry_the_names_of_the_contract(document: dict) -> None:
+    schemas = document["components"]["schemas"]
+    assert {"count", "visits", "priority", "metadata"} <= set(schemas["SubmitBody"]["properties"])
+    assert set(schemas["VisitBody"]["properties"]) == {"store_id", "image_url", "visit_time"}
+    names = {parameter["name"] for parameter in document["paths"]["/api/visits"]["get"]["parameters"]}
+    assert names == {"area", "storeid", "startdate", "enddate", "format", "per_page", "cursor", "total"}
+    headers = document["paths"]["/api/submit/"]["post"]["parameters"]
+    assert [(header["name"], header["in"]) for header in headers] == [("Idempotency-Key", "header")]
+
+
+def test_every_reference_leads_somewhere(document: dict) -> None:
+    def walk(node: object) -> None:
+        if isinstance(node, dict):
+            reference = node.get("$ref")
+            if reference:
+                assert reference.rpartition("/")[2] in document["components"]["schemas"], reference
+            for inner in node.values():
+                walk(inner)
+        elif isinstance(node, list):
+            for inner in node:
+                walk(inner)
+
+    walk(document)
+
+
+def test_the_page_asks_nothing_of_the_outside(client: FlaskClient) -> None:
+    page = client.get("/docs")
+    assert page.status_code == 200
+    assert not OUTSIDE.search(page.text)
+    for address in re.findall(r"(?:src|href)=\"([^\"]+)\"", page.text):
+        assert client.get(address).status_code == 200, address
+    assert "'unsafe-inline'" not in page.headers["Content-Security-Policy"].partition("style-src")[0]

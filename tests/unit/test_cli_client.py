@@ -1,0 +1,436 @@
+"""The command line client against a small real server that speaks the contract."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from click.testing import CliRunner, Result
+
+from app.cli import main, output
+
+PROJECT = Path(__file__).resolve().parents[2]
+EVIL = "\x1b[31mRED\x07\u202e"
+IMAGES = [
+    {"seq": 0, "visit": 0, "url": "https://host/a.jpg", "state": "done", "error_code": None, "error_message": None,
+     "width": 40, "height": 30, "perimeter": 140, "format": "JPEG", "bytes": 900, "seconds": 0.25, "attempts": 1},
+    {"seq": 1, "visit": 0, "url": "https://host/b.jpg", "state": "failed", "error_code": "http_404",
+     "error_message": f"gone {EVIL}", "width": None, "height": None, "perimeter": None, "format": None, "bytes": None,
+     "seconds": None, "attempts": 2},
+    {"seq": 2, "visit": 1, "url": "=cmd|' /C calc'!A0", "state": "done", "error_code": None, "error_message": None,
+     "width": 8, "height": 9, "perimeter": 34, "format": "PNG", "bytes": 70, "seconds": 0.1, "attempts": 1},
+]  # fmt: skip
+VISITS = [
+    {"store_id": "S1", "area": "710006", "store_name": "BHARAT STORE",
+     "data": [{"date": "2020-09-02T00:00:53Z", "perimeter": 2000, "images": 2, "average_seconds": 0.25},
+              {"date": "2020-09-03T00:00:00Z", "perimeter": 140, "images": 1, "average_seconds": 0.3}]},
+    {"store_id": "S2", "area": "710006", "store_name": "@SUM(A1)",
+     "data": [{"date": "2020-09-02T00:00:53Z", "perimeter": 8, "images": 1, "average_seconds": 0.1}]},
+]  # fmt: skip
+
+
+class Server(ThreadingHTTPServer):
+    """``faults`` are answered first, one a request: a status with headers, or "lost" (done, but never answered)."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.jobs: dict[str, dict[str, Any]] = {}
+        self.faults: list[tuple[int, dict[str, str]] | str] = []
+        self.asked: list[tuple[str, dict[str, str], dict[str, str]]] = []
+        self.verdict = "completed"
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def job(self, key: str, body: bytes) -> int:
+        if key not in self.jobs:
+            self.jobs[key] = {"id": 7 + len(self.jobs), "open": 40, "body": json.loads(body)}
+        return int(self.jobs[key]["id"])
+
+    def status(self, job_id: int) -> dict[str, Any]:
+        job = next(job for job in self.jobs.values() if job["id"] == job_id)
+        job["open"] = max(0, job["open"] - 20)
+        counts = {"total": 40, "open": job["open"], "done": 39 - job["open"], "failed": 1, "cancelled": 0}
+        answer = {
+            "status": "ongoing" if job["open"] else self.verdict,
+            "job_id": job_id,
+            "images": counts,
+            "percent": 50.0,
+            "eta_seconds": 3.0 if job["open"] else None,
+            "started_at": "2020-09-02T00:00:53Z",
+            "finished_at": None if job["open"] else "2020-09-02T00:00:55Z",
+        }
+        if answer["status"] == "failed":
+            answer["error"] = [{"store_id": "S1", "error": f"no such store {EVIL}"}]
+        return answer  # fmt: skip
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self._respond(b"")
+
+    def do_POST(self) -> None:
+        self._respond(self.rfile.read(int(self.headers["Content-Length"])))
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def _respond(self, body: bytes) -> None:
+        address = urlsplit(self.path)
+        query = {name: values[0] for name, values in parse_qs(address.query).items()}
+        self.server.asked.append((address.path, query, dict(self.headers)))
+        fault = self.server.faults.pop(0) if self.server.faults else None
+        if isinstance(fault, tuple):
+            return self._answer(fault[0], {"error": f"fault {EVIL}"}, fault[1])
+        status, answer = self._found(address.path, query, body)
+        if fault == "lost":
+            self.close_connection = True
+            return None
+        return self._answer(status, answer, {})
+
+    def _found(self, path: str, query: dict[str, str], body: bytes) -> tuple[int, Any]:
+        if path == "/api/submit/":
+            if b"visits" not in body:
+                return 400, {"error": "visits: is missing"}
+            return 201, {"job_id": self.server.job(self.headers["Idempotency-Key"], body)}
+        if path == "/api/status":
+            known = any(str(job["id"]) == query["jobid"] for job in self.server.jobs.values())
+            return (200, self.server.status(int(query["jobid"]))) if known else (400, {})
+        if path == "/api/jobs/7/images":
+            return 200, _page([row for row in IMAGES if query.get("state") in (None, row["state"])], query)
+        if path == "/api/jobs":
+            jobs = [{"job_id": n, "state": "completed", "images": {"total": 5, "done": 5}, "visits": 1, "priority": 5,
+                     "created_at": "2020-09-02T00:00:53Z"} for n in (3, 2, 1)]  # fmt: skip
+            return 200, _page(jobs, query)
+        if path == "/api/visits" and query.get("area") == "710006":
+            return 200, _page(VISITS, query)
+        if path == "/api/visits":
+            return 400, {"error": "give at least one of area, storeid, startdate, enddate"}
+        return 404, {"error": "no such address"}
+
+    def _answer(self, status: int, answer: object, headers: dict[str, str]) -> None:
+        body = json.dumps(answer).encode()
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def _page(rows: list[Any], query: dict[str, str]) -> dict[str, Any]:
+    """One row a page, so that every list has several."""
+    at = int(query.get("cursor", 0))
+    return {"results": rows[at : at + 1], "next": str(at + 1) if at + 1 < len(rows) else None}
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as running:
+        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
+        yield running
+        running.shutdown()
+
+
+@pytest.fixture
+def job_file(tmp_path: Path) -> str:
+    file = tmp_path / "job.json"
+    visit = {"store_id": "S1", "image_url": ["https://host/a.jpg"], "visit_time": "2020-09-02"}
+    file.write_text(json.dumps({"count": 1, "visits": [visit]}))
+    return str(file)
+
+
+def call(server: Server, *arguments: str, stdin: str | None = None, patience: float = 5) -> Result:
+    environment = {"IMAGEJOBS_URL": server.url}
+    return CliRunner().invoke(main, [*arguments, "--patience", str(patience)], input=stdin, env=environment)
+
+
+def test_submit_prints_the_id_and_nothing_else(server: Server, job_file: str) -> None:
+    done = call(server, "submit", job_file)
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "7\n", "")
+    assert server.asked[0][2]["Content-Type"] == "application/json"
+
+
+def test_submit_reads_standard_input(server: Server, job_file: str) -> None:
+    done = call(server, "submit", "-", stdin=Path(job_file).read_text())
+    assert (done.exit_code, done.stdout) == (0, "7\n")
+
+
+@pytest.mark.parametrize(("verdict", "code"), [("completed", 0), ("failed", 1)])
+def test_watch_ends_with_the_job_and_its_exit_code(server: Server, job_file: str, verdict: str, code: int) -> None:
+    server.verdict = verdict
+    done = call(server, "submit", job_file, "--watch")
+    assert done.exit_code == code
+    assert done.stdout.startswith(f"7\njob 7: {verdict}\nimages: 40 (39 done, 1 failed) in 2.0 s, 20 images/s\n")
+    assert "40/40" in done.stderr
+    assert "1 failed" in done.stderr
+    assert ("S1: no such store" in done.stdout) == (verdict == "failed")
+
+
+def test_submit_that_is_refused_ends_with_2_and_the_reason(server: Server) -> None:
+    done = call(server, "submit", "-", stdin="{}")
+    assert (done.exit_code, done.stdout, done.stderr) == (2, "", "Error: visits: is missing\n")
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("arguments", [["submit", "/no/such/file"], ["status", "x"], ["status", "0"], ["nonsense"],
+                                       ["images", "7", "--state", "odd"]])  # fmt: skip
+def test_wrong_usage_ends_with_2_and_asks_nothing(server: Server, arguments: list[str]) -> None:
+    assert call(server, *arguments).exit_code == 2
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("fault", ["lost", (503, {}), (502, {}), (429, {"Retry-After": "0"})])
+def test_a_repeated_submission_makes_one_job(server: Server, job_file: str, fault: Any) -> None:
+    server.faults = [fault, fault]
+    done = call(server, "submit", job_file)
+    assert (done.exit_code, done.stdout) == (0, "7\n")
+    keys = [headers["Idempotency-Key"] for _, _, headers in server.asked]
+    assert len(keys) == 3
+    assert len(set(keys)) == len(server.jobs) == 1
+    assert done.stderr.count("trying again") == 1
+
+
+def test_two_submissions_are_two_jobs_unless_the_key_is_given(server: Server, job_file: str) -> None:
+    ids = [call(server, "submit", job_file).stdout for _ in range(2)]
+    ids += [call(server, "submit", job_file, "--idempotency-key", "monday").stdout for _ in range(2)]
+    assert ids == ["7\n", "8\n", "9\n", "9\n"]
+
+
+def test_retry_after_is_waited_for(server: Server, job_file: str) -> None:
+    server.faults = [(503, {"Retry-After": "1"})]
+    start = time.monotonic()
+    assert call(server, "submit", job_file).exit_code == 0
+    assert 1 <= time.monotonic() - start < 4
+
+
+def test_a_wait_longer_than_the_patience_ends_at_once(server: Server, job_file: str) -> None:
+    server.faults = [(503, {"Retry-After": "3600"})]
+    start = time.monotonic()
+    done = call(server, "submit", job_file)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "is busy or away (HTTP 503)" in done.stderr
+    assert time.monotonic() - start < 3
+
+
+def test_an_absent_service_is_named_and_ends_with_2(server: Server, job_file: str) -> None:
+    done = call(server, "submit", job_file, "--url", "localhost:1", patience=0.1)
+    assert done.exit_code == 2
+    assert done.stderr.endswith("Error: http://localhost:1 cannot be reached: Connection refused\n")
+
+
+@pytest.mark.parametrize(("status", "headers", "message"), [
+    (500, {}, "Error: fault"),
+    (404, {}, "Error: fault"),
+    (302, {"Location": "https://elsewhere/"}, "has moved to https://elsewhere/"),
+    (200, {}, "does not answer like imagejobs: HTTP 200 without 'job_id'"),
+])  # fmt: skip
+def test_an_answer_that_no_patience_helps_is_not_repeated(
+    server: Server, job_file: str, status: int, headers: dict[str, str], message: str
+) -> None:
+    server.faults = [(status, headers)]
+    done = call(server, "submit", job_file)
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert "\x1b" not in done.stderr
+    assert len(server.asked) == 1
+
+
+def test_the_key_is_sent(server: Server, job_file: str) -> None:
+    call(server, "submit", job_file, "--key", "secret")
+    call(server, "submit", job_file)
+    assert [headers.get("Authorization") for _, _, headers in server.asked] == ["Bearer secret", None]
+
+
+def test_status_tells_how_far_the_job_is(server: Server, job_file: str) -> None:
+    call(server, "submit", job_file)
+    done = call(server, "status", "7")
+    assert (done.exit_code, done.stdout) == (0, "job 7: ongoing\nimages: 40 (19 done, 1 failed, 20 open), 0:03 left\n")
+
+
+def test_status_of_a_failed_job_names_its_stores_and_ends_with_1(server: Server, job_file: str) -> None:
+    server.verdict = "failed"
+    call(server, "submit", job_file)
+    done = call(server, "status", "7", "--watch")
+    assert done.exit_code == 1
+    assert "  S1: no such store \\u001b[31mRED\\u0007\\u202e\n" in done.stdout
+
+
+def test_status_as_json_is_the_answer_of_the_service(server: Server, job_file: str) -> None:
+    server.verdict = "failed"
+    call(server, "submit", job_file)
+    done = call(server, "status", "7", "--json", "--watch")
+    assert json.loads(done.stdout)["error"] == [{"store_id": "S1", "error": f"no such store {EVIL}"}]
+    assert done.stdout.isascii()
+
+
+def test_status_of_an_unknown_job_ends_with_2(server: Server) -> None:
+    done = call(server, "status", "99")
+    assert (done.exit_code, done.stderr) == (2, f"Error: {server.url} has no job 99\n")
+
+
+def test_images_are_listed_over_all_pages(server: Server) -> None:
+    lines = call(server, "images", "7").stdout.splitlines()
+    assert lines[0].split() == ["#", "URL", "STATE", "ERROR", "SIZE", "PERIMETER", "SECONDS", "ATTEMPTS", "REASON"]
+    assert lines[1].split() == ["0", "https://host/a.jpg", "done", "40x30", "140", "0.25", "1"]
+    assert lines[2].split()[:5] == ["1", "https://host/b.jpg", "failed", "http_404", "2"]
+    assert len(lines) == 4
+
+
+def test_images_are_filtered_by_the_service(server: Server) -> None:
+    done = call(server, "images", "7", "--failed", "--error-code", "http_404", "--json")
+    assert [row["seq"] for row in json.loads(done.stdout)] == [1]
+    assert server.asked[0][1] == {"state": "failed", "error_code": "http_404", "per_page": "1000"}
+    assert json.loads(call(server, "images", "7", "--state", "open", "--json").stdout) == []
+
+
+def test_images_of_an_unknown_job_end_with_2(server: Server) -> None:
+    assert call(server, "images", "8").exit_code == 2
+
+
+def test_a_service_that_repeats_a_page_ends_with_2(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{__name__}._page", lambda rows, query: {"results": rows[:1], "next": "1"})
+    done = call(server, "images", "7")
+    assert done.exit_code == 2
+    assert "the same page again and again" in done.stderr
+
+
+def test_jobs_stop_at_the_limit(server: Server) -> None:
+    rows = json.loads(call(server, "jobs", "--limit", "2", "--state", "completed", "--json").stdout)
+    assert [row["job_id"] for row in rows] == [3, 2]
+    assert [query for _, query, _ in server.asked] == [
+        {"state": "completed", "per_page": "2"},
+        {"state": "completed", "per_page": "2", "cursor": "1"},
+    ]
+    assert len(call(server, "jobs").stdout.splitlines()) == 4
+
+
+def test_visits_are_one_row_each(server: Server) -> None:
+    done = call(server, "visits", "--area", "710006", "--store", "S1", "--from", "2020-09-01", "--to", "2020-09-30")
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["STORE", "S1", "S1", "S2"]
+    filters = {"area": "710006", "storeid": "S1", "startdate": "2020-09-01", "enddate": "2020-09-30"}
+    assert filters.items() <= server.asked[0][1].items()
+    rows = json.loads(call(server, "visits", "--area", "710006", "--json").stdout)
+    assert [(row["store_id"], row["store_name"], row["perimeter"]) for row in rows] == [
+        ("S1", "BHARAT STORE", 2000),
+        ("S1", "BHARAT STORE", 140),
+        ("S2", "@SUM(A1)", 8),
+    ]
+
+
+def test_visits_without_a_filter_say_what_is_missing(server: Server) -> None:
+    done = call(server, "visits")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "give at least one of" in done.stderr
+
+
+def test_csv_holds_no_formula(server: Server) -> None:
+    visits = list(csv.DictReader(io.StringIO(call(server, "visits", "--area", "710006", "--csv").stdout)))
+    assert [row["store_name"] for row in visits] == ["BHARAT STORE", "BHARAT STORE", "'@SUM(A1)"]
+    assert [row["perimeter"] for row in visits] == ["2000", "140", "8"]
+    images = list(csv.DictReader(io.StringIO(call(server, "images", "7", "--csv").stdout)))
+    assert images[2]["url"] == "'=cmd|' /C calc'!A0"
+    assert images[1]["error_message"] == f"gone {EVIL}"
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_every_beginning_of_a_formula_is_defused(start: str) -> None:
+    assert output._inert(f"{start}1", str) == f"'{start}1"
+    assert output._inert(-1, str) == -1
+
+
+@pytest.mark.parametrize("form", ["--json", "--csv", "--table"])
+def test_a_terminal_never_sees_control_characters(server: Server, form: str) -> None:
+    arguments = [] if form == "--table" else [form]
+    shown = _in_terminal(["images", "7", "--url", server.url, *arguments])
+    assert b"http_404" in shown
+    assert not {b"\x1b", b"\x07", "\u202e".encode()} & {
+        shown[at : at + size] for at in range(len(shown)) for size in (1, 3)
+    }
+
+
+def _in_terminal(arguments: list[str]) -> bytes:
+    """What a command writes to a terminal 120 characters wide."""
+    main_end, command_end = pty.openpty()
+    with subprocess.Popen(_command(arguments), stdout=command_end, env=os.environ | {"COLUMNS": "120"}, cwd=PROJECT):
+        os.close(command_end)
+        shown = b""
+        try:
+            while chunk := os.read(main_end, 65_536):
+                shown += chunk
+        except OSError:
+            pass  # Linux says so when the other end has closed
+    os.close(main_end)
+    return shown
+
+
+def _command(arguments: list[str]) -> list[str]:
+    return [sys.executable, "-m", "app.cli", *arguments]
+
+
+def test_addresses_are_cut_in_the_middle_to_fit() -> None:
+    assert output._shortened("https://host/some/long/path/photo.jpg", 20) == "https://h…/photo.jpg"
+    assert output._shortened("राम किराना स्टोर, नया बाजार", 12).count("…") == 1
+
+
+def test_a_closed_pipe_ends_quietly(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{__name__}._page", lambda rows, query: {"results": IMAGES * 2000, "next": None})
+    with subprocess.Popen(
+        _command(["images", "7", "--url", server.url]), stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=PROJECT
+    ) as command:
+        assert command.stdout and command.stderr
+        command.stdout.readline()
+        command.stdout.close()
+        assert command.stderr.read() == b""
+    assert command.returncode == 130
+
+
+def test_ctrl_c_ends_quietly(server: Server, job_file: str) -> None:
+    server.faults = [(503, {"Retry-After": "20"})]
+    with subprocess.Popen(
+        _command(["submit", job_file, "--url", server.url]), stderr=subprocess.PIPE, cwd=PROJECT
+    ) as command:
+        assert command.stderr
+        assert b"trying again" in command.stderr.readline()
+        command.send_signal(signal.SIGINT)
+        assert command.stderr.read() == b""
+    assert command.returncode == 130
+
+
+def test_names_beyond_ascii_survive_a_terminal_that_cannot_show_them(server: Server) -> None:
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        _command(["images", "7", "--url", server.url, "--csv"]), env=environment, cwd=PROJECT, capture_output=True
+    )
+    assert done.returncode == 0
+    assert b"gone" in done.stdout
+
+
+def test_the_client_does_not_load_the_server() -> None:
+    code = (
+        "import sys, types\n"
+        "package = types.ModuleType('app'); package.__path__ = ['app']; sys.modules['app'] = package\n"
+        "import app.cli.client\n"
+        "print(sorted({'flask', 'celery', 'sqlalchemy', 'pydantic'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
