@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo run test bench lock clean
+.PHONY: help install install-dev demo run test bench lock settings clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +41,9 @@ lock: install-dev ## pin the versions of requirements*.in anew
 		--output-file requirements.txt requirements.in
 	$(BIN)/uv pip compile --quiet --upgrade --universal --no-header --python-version 3.11 \
 		--output-file requirements-dev.txt requirements-dev.in
+
+settings: install-dev ## write the README's table of settings from config.py
+	$(BIN)/python -m tests.unit.test_readme
 
 clean: ## remove what the commands above made, except the service's data in var/
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

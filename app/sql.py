@@ -64,7 +64,7 @@ class _JsonRows(FunctionElement[Any]):
 def json_rows(parameter: str, **columns: TypeEngine[Any]) -> TableValuedAlias:
     """A FROM item read from the statement's ``parameter``: a JSON list of lists, in the order of ``columns``."""
     typed = [column(name, type_) for name, type_ in columns.items()]
-    return _JsonRows(parameter, columns).table_valued(*typed, name=parameter)  # type: ignore[arg-type]
+    return _JsonRows(parameter, columns).table_valued(*typed, name=parameter)
 
 
 @compiles(_JsonRows, "mysql")
@@ -91,7 +91,7 @@ def _update_driven_by_rows(element: Update, compiler: Any, **kw: Any) -> str:
 
 
 def _mysql_type(type_: TypeEngine[Any]) -> str:
-    return "TEXT" if isinstance(type_, Text) else str(type_.compile(mysql.dialect()))  # type: ignore[no-untyped-call]
+    return "TEXT" if isinstance(type_, Text) else str(type_.compile(mysql.dialect()))
 
 
 @compiles(_JsonRows, "sqlite")

@@ -1,7 +1,7 @@
 """(c) The bare limit: download, header, pause, and nothing else: no queue, no database, no error handling.
 
-Run by ``bench.ways.bare`` as a process of its own. It warms its connections up, prints ``ready``, waits for a line on its
-standard input, works off its URLs and prints a JSON object; it ends when its input does.
+Run by ``bench.ways.bare`` as a process of its own. It warms its connections up, prints ``ready``, waits for a signal,
+works off its URLs, prints a JSON object, and then waits to be killed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import heapq
 import io
 import json
 import random
-import sys
+import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,22 +22,24 @@ from PIL import Image
 LONGEST_WAIT_SECONDS = 0.25
 # Fewer system calls a body than with libcurl's own 16 KB; the downloader does the same.
 READ_BYTES = 256 * 1024
+GO = signal.SIGUSR1
 
 
 class Loop:
     """At most ``slots`` images are downloading or pausing, at most ``downloads`` of them downloading."""
 
-    def __init__(self, slots: int, downloads: int, pause: tuple[float, float]) -> None:
+    def __init__(self, slots: int, downloads: int) -> None:
         self._slots = slots
-        self._pause = pause
+        self._pause = (0.0, 0.0)
         self._multi = pycurl.CurlMulti()
         self._free = [_new_handle() for _ in range(downloads)]
         self._downloads = downloads
         self._pausing: list[float] = []  # heap of the moments at which pauses end
         self._perimeter = 0
 
-    def run(self, urls: Sequence[str]) -> int:
-        """Work off ``urls``; returns the sum of the perimeters."""
+    def run(self, urls: Sequence[str], pause: tuple[float, float]) -> int:
+        """Work off ``urls``, pausing between the least and the most seconds; returns the sum of the perimeters."""
+        self._pause = pause
         self._perimeter = 0
         left = list(reversed(urls))
         while left or self._pausing or len(self._free) < self._downloads:
@@ -104,15 +106,16 @@ def main() -> None:
     parser.add_argument("--downloads", type=int, required=True)
     parser.add_argument("--pause", type=float, nargs=2, required=True, metavar=("LEAST", "MOST"))
     given = parser.parse_args()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {GO})
     urls = given.urls.read_text().split()
-    Loop(given.slots, given.downloads, (0.0, 0.0)).run(urls[: 4 * given.downloads])
-    loop = Loop(given.slots, given.downloads, tuple(given.pause))
+    loop = Loop(given.slots, given.downloads)
+    loop.run(urls[: 4 * given.downloads], (0.0, 0.0))
     print("ready", flush=True)
-    sys.stdin.readline()
+    signal.sigwait({GO})
     started = time.monotonic()
-    perimeter = loop.run(urls)
+    perimeter = loop.run(urls, tuple(given.pause))
     print(json.dumps({"seconds": time.monotonic() - started, "perimeter": perimeter}), flush=True)
-    sys.stdin.read()  # the one who measures still reads what this process has cost
+    signal.pause()  # the one who measures still reads what this process has cost
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ import threading
 
 import click
 
-from app import create_app
 from app.domain import recover
 from app.errors import SettingError
+from app.factory import create_app
 
 
 @click.command("recover")

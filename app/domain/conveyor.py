@@ -10,7 +10,7 @@ import itertools
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from app.domain import outcomes
@@ -83,7 +83,7 @@ class Conveyor:
         free = self._options.slots - len(self._pausing) - self._downloads.active - self._downloads.ready
         for _ in range(min(free, len(self._inbox))):
             work = self._inbox.popleft()
-            self._downloads.add(work, work.url)
+            self._downloads.add(work, work.url or "")
 
     def _put_back_unstarted(self) -> None:
         unstarted = [*self._drain_inbox(), *self._downloads.forget(lambda _work: True)]
@@ -100,8 +100,8 @@ class Conveyor:
             return POLL_SECONDS
         return min(max(self._pausing[0][0] - time.monotonic(), 0), POLL_SECONDS)
 
-    def _take_in(self, fetched: list[tuple[Work, Fetched | ImageError | HeldBack]]) -> None:
-        done = []
+    def _take_in(self, fetched: Sequence[tuple[Work, Fetched | ImageError | HeldBack]]) -> None:
+        done: list[Outcome] = []
         for work, result in fetched:
             self._hands.start(work)
             if isinstance(result, Fetched):

@@ -106,11 +106,11 @@ def _create(session: Session, new: NewJob, idempotency: Idempotency | None, subm
         return known
     now = session.scalars(select(db_now())).one()
     plan = _Plan.of(new, _known_stores(session, {visit.store_id for visit in new.visits}))
-    job_id = session.execute(insert(Job).values(**plan.job(session, submission, now))).inserted_primary_key[0]
+    connection = session.connection()
+    job_id = connection.execute(insert(Job).values(**plan.job(session, submission, now))).lastrowid
     if idempotency:
         # Here a second transaction with the same key waits for this one, and then fails by the primary key.
-        session.execute(insert(IdempotencyKey).values(**_key_row(idempotency, job_id, now)))
-    connection = session.connection()
+        connection.execute(insert(IdempotencyKey).values(**_key_row(idempotency, job_id, now)))
     for table, rows in plan.rows(job_id, now):
         if rows:
             connection.execute(insert(table), rows)
@@ -182,7 +182,7 @@ class _Plan:
 
     def job(self, session: Session, submission: str, now: datetime) -> dict[str, Any]:
         images_open = sum(self.is_open[visit_seq] for visit_seq, _ in self.images)
-        row = {
+        row: dict[str, Any] = {
             "submission": submission,
             "source": self.new.source,
             "owner_id": self.new.owner_id,

@@ -33,7 +33,8 @@ class LoadReport:
 def load(stream: BinaryIO) -> LoadReport:
     """Add the stores of a CSV and update those that are known, all or none; stores that it lacks stay.
 
-    A second call with the same file changes nothing. Raises InvalidRequestError where the file has no stores' header.
+    Loading a file again changes nothing; nor does the transaction, run again after a COMMIT whose answer was lost: only
+    the counts then read "unchanged". Raises InvalidRequestError where the file is empty or lacks a column.
     """
     rows: dict[str, StoreRow] = {}
     refused: list[Refusal] = []

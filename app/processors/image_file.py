@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from PIL import Image
 
@@ -40,9 +40,12 @@ class DecodeLimits:
 
     formats: tuple[str, ...]
     max_pixels: int
+    openers: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         Image.init()  # without it Pillow knows only some of its formats
+        # Some formats (MPO) have no opener of their own: another's (JPEG's) tells them by their content.
+        object.__setattr__(self, "openers", tuple(name for name in self.formats if name in Image.OPEN))
         # Ours is the stricter check; Pillow's own stays as the second line for processors that open by themselves.
         Image.MAX_IMAGE_PIXELS = self.max_pixels
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -66,13 +69,15 @@ class ImageFile(io.BytesIO):
     def _open(self) -> Image.Image:
         self.seek(0)
         try:
-            image = Image.open(self, formats=self._limits.formats)
+            image = Image.open(self, formats=self._limits.openers)
         except Image.UnidentifiedImageError as error:
             raise self._unidentified() from error
         except Image.DecompressionBombError as error:
             raise self._too_many_pixels() from error
         except Exception as error:  # a decoder may raise anything on a broken file; that is a result
             raise DecodeError("broken_image", "the header of the image cannot be read") from error
+        if image.format not in self._limits.formats:
+            raise self._unreadable(str(image.format))
         if image.width * image.height > self._limits.max_pixels:
             raise self._too_many_pixels()
         return image

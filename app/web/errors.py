@@ -62,7 +62,8 @@ def _http_error(error: HTTPException) -> Response:
         return error.get_response()  # type: ignore[return-value]  # a redirect
     if isinstance(error, NotFound):
         error = _method_in_other_slash_form() or error
-    answer = _answer(error.code or 500, SENTENCES.get(error.code) or error.description or error.name)
+    code = error.code or 500
+    answer = _answer(code, SENTENCES.get(code) or error.description or error.name)
     for name, value in error.get_headers():
         if name.lower() not in ("content-type", "content-length"):  # Allow, WWW-Authenticate, Retry-After
             answer.headers[name] = value

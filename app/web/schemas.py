@@ -141,7 +141,9 @@ class JobAnswer(BaseModel):
 class StatusAnswer(JobAnswer):
     """A job, how far it is, and once it has failed, why."""
 
-    error: list[StoreError] = Field([], description="One entry a store that failed; only where `status` is failed.")
+    error: list[StoreError] = Field(
+        default=[], description="One entry a store that failed; only where `status` is failed."
+    )
     percent: float
     eta_seconds: float | None = Field(description="Time left at the rate so far; null while that is unknown.")
 
@@ -201,7 +203,7 @@ class FlatVisit(BaseModel):
 class VisitsAnswer(BaseModel):
     results: list[StoreVisits] | list[FlatVisit]
     next: str | None = Field(description="The cursor of the next page; null at the end.")
-    total: int | None = Field(None, description="All visits that match, where `total=1` asked for it.")
+    total: int | None = Field(default=None, description="All visits that match, where `total=1` asked for it.")
 
 
 class IndexAnswer(BaseModel):
@@ -212,4 +214,6 @@ class IndexAnswer(BaseModel):
 
 class HealthAnswer(BaseModel):
     status: Literal["ok", "degraded"]
-    broker: Literal["down"] = Field("down", description="Given only while the broker is down: jobs are still accepted.")
+    broker: Literal["down"] = Field(
+        default="down", description="Given only while the broker is down: jobs are still accepted."
+    )

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import uuid
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from app.errors import InvalidRequestError
 from app.extensions import db
 from app.models import Store
 from app.storefile import Refusal
+from db_create import main
 from testbed.mariadb import MariaDB
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -98,7 +100,7 @@ def missing_database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/new/folder/stores.db"
     server: MariaDB = request.getfixturevalue("mariadb")
-    return server.create_database("throwaway").replace("/throwaway", f"/missing%60{os.getpid()}")
+    return server.create_database("throwaway").replace("/throwaway", f"/missing%60{uuid.uuid4().hex}")
 
 
 def test_db_create_makes_the_database_and_loads_it_twice(missing_database: str, tmp_path: Path) -> None:
@@ -118,7 +120,9 @@ def test_db_create_by_several_at_once_makes_one_database(missing_database: str) 
     commands = [db_create("--stores", str(SAMPLE), DATABASE_URL=missing_database) for _ in range(3)]
     answers = [ended(command) for command in commands]
     assert [code for code, _, _ in answers] == [0, 0, 0]
-    assert sum("400 added" in out for _, out, _ in answers) == 1
+    assert ended(db_create("--stores", str(SAMPLE), DATABASE_URL=missing_database))[1].endswith(
+        "stores: 0 added, 0 changed, 400 unchanged, 0 lines refused\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -133,12 +137,21 @@ def test_db_create_by_several_at_once_makes_one_database(missing_database: str) 
     ],
 )
 def test_db_create_says_in_one_sentence_what_it_cannot(
-    tmp_path: Path, stores_file: str, database: str, sentence: str
+    *,
+    tmp_path: Path,
+    stores_file: str,
+    database: str,
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    file = str(PROJECT / stores_file) if stores_file else ""
-    arguments = ["--stores", file] if file else []
-    code, _, error = ended(db_create(*arguments, DATABASE_URL=database, DATA_DIR=str(tmp_path)))
-    assert code == 1
+    monkeypatch.setattr(
+        sys, "argv", ["db_create.py", *(("--stores", str(PROJECT / stores_file)) if stores_file else ())]
+    )
+    monkeypatch.setenv("DATABASE_URL", database)
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    assert main() == 1
+    error = capsys.readouterr().err
     assert error.startswith(f"db_create: {sentence}")
     assert error.count("\n") == 1
     assert "secret" not in error

@@ -1,0 +1,34 @@
+"""Puts the service together: ``create_app``."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from app import extensions, logs
+from app.web import docs, envelope, jobs, ops, visits
+from app.web import errors as web_errors
+from app.web.documents import Api
+from config import Settings
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """The WSGI application, with the database and Celery bound to ``settings`` (the environment's by default).
+
+    Raises SettingError. Nothing connects before the first use.
+    """
+    settings = settings or Settings.from_env()
+    logs.configure(settings)
+    app = Api(__name__)
+    app.config["SETTINGS"] = settings
+    app.config["MAX_CONTENT_LENGTH"] = settings.BODY_MAX_BYTES
+    # Both slash forms are answered, and none by a redirect, which a client's POST would not survive.
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+    extensions.init_database(app, settings)
+    extensions.init_celery(app, settings)
+    envelope.register(app)
+    web_errors.register(app)
+    for api in (jobs.blueprint, visits.blueprint, ops.blueprint):
+        app.register_api(api)
+    app.register_blueprint(docs.blueprint)
+    return app

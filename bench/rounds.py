@@ -1,0 +1,110 @@
+"""The whole measurement: every way on every weight of picture, in turn, so that a slow minute hits all alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from bench import pictures, services
+from bench.pictures import WEIGHTS, Album, Weight
+from bench.runs import Run, Series
+from bench.servers import DATABASE, Servers
+from bench.ways import accept, bare, ours, seed
+from bench.ways.accept import Accepted
+from config import Settings
+
+SEED = "(a) the seed's loop"
+OURS, BARE = "(b) ours", "(c) bare limit"
+OURS_NO_PAUSE, BARE_NO_PAUSE = "(b) ours, no pause", "(c) bare limit, no pause"
+WAYS = (SEED, OURS, BARE, OURS_NO_PAUSE, BARE_NO_PAUSE)
+
+_fields = Settings.model_fields
+PAUSE = (float(_fields["GPU_PAUSE_MIN_SECONDS"].default), float(_fields["GPU_PAUSE_MAX_SECONDS"].default))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured. ``singles`` are jobs of one image."""
+
+    weights: tuple[Weight, ...]
+    pictures: int
+    rounds: int
+    seed_images: int
+    images: int
+    warm_images: int
+    singles: int
+
+
+FULL = Plan(WEIGHTS, pictures=50, rounds=3, seed_images=120, images=10_000, warm_images=2_000, singles=20)
+SHORT = Plan(WEIGHTS[1:], pictures=5, rounds=1, seed_images=3, images=300, warm_images=100, singles=2)
+
+
+@dataclass
+class Chapter:
+    """What was found with pictures of one weight."""
+
+    album: Album
+    series: dict[str, Series] = field(default_factory=lambda: {way: Series(way) for way in WAYS})
+    singles: list[float] = field(default_factory=list)  # seconds, without a pause
+
+
+@dataclass
+class Findings:
+    plan: Plan
+    chapters: list[Chapter]
+    accepted: list[Accepted]
+
+
+def measure(servers: Servers, plan: Plan, tell: Callable[[str], None]) -> Findings:
+    """Run it all. Raises BenchError, TimeoutError or RuntimeError where something is not as it should be."""
+    albums = [pictures.draw(servers.root, weight, plan.pictures) for weight in plan.weights]
+    urls = albums[0].urls(servers.host.url, plan.images)
+    accepted = accept.measure(servers, urls, plan.rounds)
+    for each in accepted:
+        tell(f"accept {plan.images:,}: {each.post_seconds:.2f} s, bare insert {each.insert_seconds:.2f} s")
+    services.prepare(servers, servers.environment(DATABASE_URL=servers.mariadb.create_database(DATABASE)))
+    chapters = [Chapter(album) for album in albums]
+    for chapter in chapters:
+        for _ in range(plan.rounds):
+            _Round(servers, plan, chapter, tell).measure()
+    return Findings(plan, chapters, accepted)
+
+
+class _Round:
+    """Each way once, with pictures of one weight."""
+
+    def __init__(self, servers: Servers, plan: Plan, chapter: Chapter, tell: Callable[[str], None]) -> None:
+        self._servers = servers
+        self._plan = plan
+        self._chapter = chapter
+        self._tell = tell
+
+    def measure(self) -> None:
+        urls, perimeter = self._work(self._plan.seed_images)
+        self._note(SEED, seed.measure(self._servers, urls, perimeter))
+        self._measure_ours(OURS, with_pause=True)
+        self._measure_bare(BARE, PAUSE)
+        self._measure_ours(OURS_NO_PAUSE, with_pause=False)
+        self._measure_bare(BARE_NO_PAUSE, (0.0, 0.0))
+
+    def _measure_ours(self, way: str, *, with_pause: bool) -> None:
+        urls, perimeter = self._work(self._plan.images)
+        with ours.running(self._servers, with_pause=with_pause) as service:
+            ours.warm_up(service, urls[: self._plan.warm_images])
+            self._note(way, ours.measure(self._servers, service, urls, perimeter))
+            if not with_pause:
+                while len(self._chapter.singles) < self._plan.singles:
+                    self._chapter.singles.append(ours.measure_single(service, urls[0]))
+
+    def _measure_bare(self, way: str, pause: tuple[float, float]) -> None:
+        urls, perimeter = self._work(self._plan.images)
+        self._note(way, bare.measure(self._servers, urls, perimeter, pause))
+
+    def _work(self, images: int) -> tuple[list[str], int]:
+        """The URLs of ``images`` images and the sum of their perimeters."""
+        album = self._chapter.album
+        return album.urls(self._servers.host.url, images), images * album.weight.perimeter
+
+    def _note(self, way: str, run: Run) -> None:
+        self._chapter.series[way].runs.append(run)
+        self._tell(f"{self._chapter.album.weight.name}, {way}: {run.rate:,.1f} images/s")

@@ -1,0 +1,117 @@
+"""This service as it ships, started part by part, and as its clients see it."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import requests
+from celery import Celery
+
+from bench.runs import HOST, MARIADB, RECOVER, REDIS, WEB, WORKERS
+from bench.servers import BenchError, Servers
+from testbed import processes
+from testbed.processes import PROJECT, Process, free_port, wait_for
+
+STORES = PROJECT / "data" / "stores_sample.csv"
+WORKER_PROCESSES = 2
+IMAGES_A_VISIT = 10
+START_SECONDS = 60.0
+SECONDS_AN_IMAGE = 0.1
+POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Posted:
+    """A job that was accepted; the times are seconds of the Unix clock."""
+
+    job_id: int
+    posted_at: float
+    answered_at: float
+
+
+class Service:
+    """``pids`` are the leading processes by part."""
+
+    def __init__(self, url: str, pids: Mapping[str, Sequence[int]]) -> None:
+        self.pids = pids
+        self._url = url
+        self._stores = [line.rsplit(",", 1)[1] for line in STORES.read_text().splitlines()[1:]]
+        self._session = requests.Session()
+        self._session.trust_env = False  # a proxy set for the outside must not see what stays on this machine
+
+    def submit(self, urls: Sequence[str]) -> Posted:
+        body = json.dumps(self._body(urls)).encode()
+        posted_at = time.time()
+        answer = self._session.post(f"{self._url}/api/submit/", data=body, timeout=60)
+        return Posted(int(_read(answer, 201)["job_id"]), posted_at, time.time())
+
+    def _body(self, urls: Sequence[str]) -> dict[str, Any]:
+        visits = [
+            {
+                "store_id": self._stores[first // IMAGES_A_VISIT % len(self._stores)],
+                "image_url": urls[first : first + IMAGES_A_VISIT],
+                "visit_time": f"2020-09-02 {first // 3600 % 24:02}:{first // 60 % 60:02}:{first % 60:02}",
+            }
+            for first in range(0, len(urls), IMAGES_A_VISIT)
+        ]
+        return {"count": len(visits), "visits": visits}
+
+    def wait_until_done(self, posted: Posted, images: int, *, every: float = POLL_SECONDS) -> float:
+        """When the job was finished, in seconds of the Unix clock (the database's, on this same machine)."""
+        seconds = START_SECONDS + SECONDS_AN_IMAGE * images
+        wait_for(lambda: self._finished_at(posted.job_id), seconds, what=f"job {posted.job_id}", every=every)
+        return datetime.fromisoformat(self._finished_at(posted.job_id)).timestamp()
+
+    def _finished_at(self, job_id: int) -> str:
+        answer = self._session.get(f"{self._url}/api/status", params={"jobid": job_id}, timeout=30)
+        return _read(answer, 200)["finished_at"] or ""
+
+
+def _read(answer: requests.Response, status: int) -> Any:
+    if answer.status_code != status:
+        raise BenchError(f"the service answered {answer.status_code}: {answer.text[:500]}")
+    return answer.json()
+
+
+def prepare(servers: Servers, environment: Mapping[str, str]) -> None:
+    """Create the tables and load the stores."""
+    argv = [sys.executable, "db_create.py", "--stores", str(STORES)]
+    with Process(argv, env=environment, log=servers.folder / "db_create.log") as process:
+        if process.wait():
+            raise BenchError(f"db_create.py failed:\n{process.text[-2000:]}")
+
+
+@contextmanager
+def running(servers: Servers, environment: Mapping[str, str], *, workers: int = WORKER_PROCESSES) -> Iterator[Service]:
+    """The service, whose processes end with the block; with no ``workers`` it only accepts jobs."""
+    port = free_port()
+    with ExitStack() as stack:
+        web = _until_end(stack, processes.web(environment, servers.folder / "web.log", port=port))
+        pids = {WEB: [web.pid], MARIADB: [servers.mariadb.pid], REDIS: [servers.redis.pid], HOST: [servers.host.pid]}
+        if workers:
+            started = [
+                _until_end(stack, processes.worker(environment, servers.folder / "worker.log", name=f"worker{number}"))
+                for number in range(workers)
+            ]
+            recover = _until_end(stack, processes.recover(environment, servers.folder / "recover.log"))
+            pids |= {WORKERS: [worker.pid for worker in started], RECOVER: [recover.pid]}
+            _wait_for_workers(environment["REDIS_URL"], started)
+        yield Service(f"http://127.0.0.1:{port}", pids)
+
+
+def _until_end(stack: ExitStack, process: Process) -> Process:
+    stack.enter_context(process)  # killed, whatever happens
+    stack.callback(process.stop)  # before that asked to end
+    return process
+
+
+def _wait_for_workers(broker: str, workers: Sequence[Process]) -> None:
+    with Celery(broker=broker) as celery:
+        wait_for(lambda: len(celery.control.ping(timeout=0.5)) >= len(workers), START_SECONDS, what="the workers")

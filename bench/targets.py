@@ -1,0 +1,105 @@
+"""What was to be reached, whether it was, and where the time went: read off the figures, nothing by hand."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bench.costs import CORES
+from bench.rounds import BARE, OURS, SEED, Chapter, Findings
+from bench.runs import HOST, Series
+from bench.ways.ours import SLOTS
+
+LEAST_RATIO = 400.0
+MOST_INSERTS = 5.0
+MOST_SINGLE_SECONDS = 0.5
+# Past these a resource counts as used up, and what others take as a disturbance.
+FULL = 0.9
+DISTURBED = 0.1
+
+
+@dataclass(frozen=True)
+class Target:
+    wanted: str
+    found: str
+    is_met: bool
+    cause: str  # to be read where it is not met
+
+
+def judge(findings: Findings) -> list[Target]:
+    return [
+        *(_ratio(chapter, findings.plan.images) for chapter in findings.chapters),
+        _accepting(findings),
+        *(_single(chapter) for chapter in findings.chapters),
+    ]
+
+
+def _ratio(chapter: Chapter, images: int) -> Target:
+    ours, seed = chapter.series[OURS], chapter.series[SEED]
+    ratio = ours.rate / seed.rate
+    return Target(
+        f"a job of {images:,} images of {chapter.album.weight.name}: at least {LEAST_RATIO:g} times (a)",
+        f"{ratio:,.0f} times",
+        ratio >= LEAST_RATIO,
+        "; ".join(explain(ours)),
+    )
+
+
+def _accepting(findings: Findings) -> Target:
+    post = statistics.median(each.post_seconds for each in findings.accepted)
+    bare = statistics.median(each.insert_seconds for each in findings.accepted)
+    web = statistics.median(each.web_seconds for each in findings.accepted)
+    mariadb = statistics.median(each.mariadb_seconds for each in findings.accepted)
+    return Target(
+        f"accepting a job of {findings.plan.images:,} URLs: at most {MOST_INSERTS:g} times the bare insert of its rows",
+        f"{post / bare:.1f} times ({post:.2f} s against {bare:.2f} s)",
+        post <= MOST_INSERTS * bare,
+        f"of the {post:.2f} s the web process computed for {web:.2f} s, MariaDB for {mariadb:.2f} s",
+    )
+
+
+def _single(chapter: Chapter) -> Target:
+    total = statistics.median(single.total_seconds for single in chapter.singles)
+    post = statistics.median(single.post_seconds for single in chapter.singles)
+    return Target(
+        f"a job of one image of {chapter.album.weight.name}: done within {MOST_SINGLE_SECONDS:g} s plus its pause",
+        f"{total:.3f} s",
+        total <= MOST_SINGLE_SECONDS,
+        f"{post:.3f} s until the POST was answered, {total - post:.3f} s from there to the result in the database",
+    )
+
+
+def explain(series: Series) -> Iterator[str]:
+    """Where the time of a way of ours went."""
+    busy, slots = series.median(lambda run: run.busy), series.median(lambda run: run.slots_used or 0.0)
+    yield f"the {CORES} cores were {busy:.0%} busy, {slots:.0%} of the {SLOTS:,} slots in use"
+    if busy >= FULL:
+        yield "so the CPU is the limit: for 1,000 images " + ", ".join(_costs(series))
+    elif slots >= FULL:
+        yield f"so the slots are the limit: an image stays {slots * SLOTS / series.rate:.3f} s in one, its pause included"
+    else:
+        yield "so neither is the limit: the workers wait, for claims, for writes or for the image host"
+
+
+def _costs(series: Series) -> list[str]:
+    """CPU seconds for 1,000 images by part, the dearest first."""
+    dearest = sorted(series.parts, key=series.cpu, reverse=True)
+    return [f"{part} {series.cpu(part):.2f} s" for part in dearest if series.cpu(part) >= 0.01]
+
+
+def remarks(findings: Findings) -> Iterator[str]:
+    """How far each way with a limit beside it stays behind it, and what disturbed the run."""
+    for chapter in findings.chapters:
+        ours, bare = chapter.series[OURS], chapter.series[BARE]
+        yield f"{chapter.album.weight.name}: (b) does {ours.rate / bare.rate:.2f} of (c); " + "; ".join(explain(ours)) + "."
+        others = max(run.spent.others for series in chapter.series.values() for run in series.runs)
+        if others >= DISTURBED:
+            yield (
+                f"{chapter.album.weight.name}: programs that are no part of this took up to {others:.0%} of the cores "
+                "during a run: its figures are lower than they could be."
+            )
+    yield (
+        f"The {HOST}, the database, the broker and what is measured share the same {CORES} cores, in every way: "
+        "what one takes the others lack."
+    )

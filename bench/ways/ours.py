@@ -1,0 +1,52 @@
+"""Way (b): this service with the settings that ship: web, two worker processes, recover."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+
+from bench import books, services
+from bench.costs import Meter, peak_mb
+from bench.runs import WORKERS, Run
+from bench.servers import Servers
+from bench.services import WORKER_PROCESSES, Service
+from config import Settings
+
+NO_PAUSE = {"GPU_PAUSE_MIN_SECONDS": "0", "GPU_PAUSE_MAX_SECONDS": "0"}
+SLOTS = WORKER_PROCESSES * int(Settings.model_fields["SLOTS"].default)
+# After so long the workers are idle again, and wait for a bell; the jitter keeps us out of step with their looks.
+IDLE_SECONDS, IDLE_JITTER_SECONDS = 0.7, 0.3
+POLL_SINGLE_SECONDS = 0.02
+
+
+def running(servers: Servers, *, with_pause: bool) -> AbstractContextManager[Service]:
+    """The whole service, with the pause that ships or with none."""
+    return services.running(servers, servers.environment(**({} if with_pause else NO_PAUSE)))
+
+
+def warm_up(service: Service, urls: Sequence[str]) -> None:
+    """One job that is not measured: connections open, statements are compiled, caches fill."""
+    service.wait_until_done(service.submit(urls), len(urls))
+    time.sleep(IDLE_SECONDS)
+
+
+def measure(servers: Servers, service: Service, urls: Sequence[str], perimeter: int) -> Run:
+    """One job of ``urls``, from the answer of its POST to its finish. Raises BenchError where its books do not balance."""
+    meter = Meter(service.pids)
+    posted = service.submit(urls)
+    working = Meter({})
+    finished_at = service.wait_until_done(posted, len(urls))
+    spent, busy = meter.read(), working.read().busy
+    books.check(servers.mariadb, posted.job_id, images=len(urls), perimeter=perimeter)
+    seconds = finished_at - posted.answered_at
+    slots_used = books.seconds_in_slots(servers.mariadb, posted.job_id) / seconds / SLOTS
+    return Run(len(urls), seconds, spent, max(map(peak_mb, service.pids[WORKERS])), busy, slots_used)
+
+
+def measure_single(service: Service, url: str) -> float:
+    """Seconds from the POST of one image to its finish, on an idle service."""
+    time.sleep(IDLE_SECONDS + random.uniform(0, IDLE_JITTER_SECONDS))
+    posted = service.submit([url])
+    return service.wait_until_done(posted, 1, every=POLL_SINGLE_SECONDS) - posted.posted_at

@@ -1,0 +1,71 @@
+"""Real workers for the tests of this folder: processes that die with the test."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from app import broker
+from demo.host import Host
+from testbed import processes
+from testbed.processes import Process
+from tests.conftest import Backend
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``good0.jpg`` to ``good4.jpg`` of 64x48 pixels, a PNG of 30x20, a page and a cut file that are no images."""
+    folder = tmp_path_factory.mktemp("photos")
+    for number in range(5):
+        Image.new("RGB", (64, 48), (40 * number, 90, 90)).save(folder / f"good{number}.jpg")
+    Image.new("L", (30, 20)).save(folder / "small.png")
+    (folder / "page.jpg").write_text("<html><body>moved</body></html>")
+    (folder / "cut.jpg").write_bytes((folder / "good0.jpg").read_bytes()[:20])
+    return folder
+
+
+@pytest.fixture
+def host(photos: Path) -> Iterator[Host]:
+    with Host(photos) as running:
+        yield running
+
+
+@pytest.fixture
+def worker_env(backend: Backend) -> dict[str, str]:
+    return {
+        "DATABASE_URL": backend.database_url,
+        "REDIS_URL": backend.redis_url or broker.celery_url("", backend.data_dir),
+        "DATA_DIR": str(backend.data_dir),
+        "FETCH_ALLOWED_NETWORKS": "127.0.0.0/8",
+        "GPU_PAUSE_MIN_SECONDS": "0.05",
+        "GPU_PAUSE_MAX_SECONDS": "0.1",
+        "LEASE_SECONDS": "4",
+        "RECOVER_SECONDS": "0.5",
+        "RETRY_BASE_SECONDS": "0.1",
+    }
+
+
+@pytest.fixture
+def start_worker(worker_env: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    """Start a worker process, with settings of its own where given."""
+    started: list[Process] = []
+    numbers = itertools.count(1)
+
+    def start(**settings: str) -> Process:
+        name = f"w{next(numbers)}"
+        started.append(processes.worker(worker_env | settings, tmp_path / f"{name}.log", name=name))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+
+
+@pytest.fixture
+def recover(worker_env: dict[str, str], tmp_path: Path) -> Iterator[Process]:
+    with processes.recover(worker_env, tmp_path / "recover.log") as process:
+        yield process
