@@ -18,7 +18,7 @@ demo: install ## try it all: start the service, submit a job of sample photos, s
 	@$(BIN)/python -m demo $(ARGS)
 
 run: install ## the service at http://localhost:5000 (PORT=...), until Ctrl-C
-	@$(BIN)/imagejobs run --with-parent $(ARGS)
+	@$(BIN)/imagejobs run --with-parent --sample $(ARGS)
 
 test: install-dev ## linters, types, import rules and every test, on real MariaDB and Redis
 	@testbed/install.sh

@@ -47,7 +47,7 @@ class Settings(BaseModel):
     )
     LOG_FORMAT: Literal["text", "json"] = Field("text", description="`text` for people, `json` for machines.")
 
-    WEB_THREADS: int = Field(8, ge=1, le=256, description="Threads of a web process started by `make run`.")
+    WEB_THREADS: int = Field(8, ge=1, le=256, description="Threads of a web process.")
     WORKER_PROCESSES: int = Field(2, ge=1, le=256, description="Worker processes started by `make run`.")
     SLOTS: int = Field(
         500, ge=1, le=10_000, description="Images in flight in one worker process (downloading or pausing)."
@@ -80,9 +80,7 @@ class Settings(BaseModel):
         description="Networks (CIDR, by comma) that images may come from although "
         "they are private or special, e.g. `10.20.0.0/16`.",
     )
-    FETCH_CA_BUNDLE: str = Field(
-        "", description="PEM file of certificate authorities. Empty: the public ones (certifi)."
-    )
+    FETCH_CA_BUNDLE: str = Field("", description="PEM file of certificate authorities to trust beside the public ones.")
     RETRY_ATTEMPTS: int = Field(3, ge=1, le=20, description="Most attempts an image whose failure may pass.")
     RETRY_BASE_SECONDS: float = Field(
         1, ge=0, le=3600, description="Wait before the second attempt; it grows fourfold each time, with jitter."

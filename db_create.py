@@ -23,6 +23,7 @@ from app.errors import ImagejobsError, InvalidRequestError, SettingError
 from app.extensions import MIGRATIONS, db
 from config import Settings
 
+SAMPLE = Path(__file__).resolve().parent / "data" / "stores_sample.csv"
 # MySQL's "unknown database", and "access denied to it", which is what accounts with few rights are told instead.
 DATABASE_IS_MISSING = {1049, 1044}
 CONNECT_SECONDS = 5
@@ -33,8 +34,10 @@ MIGRATION_WAIT_SECONDS = 50
 def main() -> int:
     parser = argparse.ArgumentParser(description="Create or migrate the database and load the store master.")
     parser.add_argument("--stores", type=Path, metavar="FILE.csv", help="load or update the stores in this file")
+    parser.add_argument("--sample", action="store_true", help=f"load {SAMPLE.name} where there are no stores yet")
+    options = parser.parse_args()
     try:
-        run(Settings.from_env(), parser.parse_args().stores)
+        run(Settings.from_env(), options.stores, with_sample=options.sample)
     except ImagejobsError as error:
         return _cannot(str(error))
     except DBAPIError as error:
@@ -49,8 +52,11 @@ def _cannot(sentence: str) -> int:
     return 1
 
 
-def run(settings: Settings, stores_file: Path | None = None) -> None:
-    """Make the database ready and load ``stores_file``. Raises ImagejobsError, DBAPIError or OSError."""
+def run(settings: Settings, stores_file: Path | None = None, *, with_sample: bool = False) -> None:
+    """Make the database ready and load ``stores_file``, or the sample where there are no stores.
+
+    Raises ImagejobsError, DBAPIError or OSError.
+    """
     if stores_file is not None and not stores_file.is_file():
         raise InvalidRequestError(f"there is no file {stores_file}")
     url = make_url(settings.database_url)
@@ -64,6 +70,8 @@ def run(settings: Settings, stores_file: Path | None = None) -> None:
         print(f"the database {url.render_as_string(hide_password=True)} is ready")
         if stores_file is not None:
             load_stores(stores_file)
+        elif with_sample and not stores.has_any():
+            load_stores(SAMPLE)
 
 
 def create_database(url: URL) -> None:

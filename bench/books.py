@@ -9,7 +9,8 @@ from testbed.mariadb import MariaDB
 
 # Each row is named, so that a disagreement says where it is.
 QUERIES = {
-    "job": "SELECT state, images_total, images_open, images_done, images_failed, images_cancelled FROM jobs WHERE id = {}",
+    "job": "SELECT state, images_total, images_open, images_done, images_failed, images_cancelled FROM jobs "
+    "WHERE id = {}",
     "images": "SELECT state, COUNT(*), SUM(perimeter) FROM images WHERE job_id = {} GROUP BY state",
     "visits": "SELECT state, SUM(images_total), SUM(images_open), SUM(images_failed), SUM(perimeter) FROM visits "
     "WHERE job_id = {} GROUP BY state",

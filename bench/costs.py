@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 TICKS = os.sysconf("SC_CLK_TCK")
 CORES = os.cpu_count() or 1
@@ -37,7 +36,7 @@ class Spent:
 
 
 class Meter:
-    """Counts from its creation on. ``parts`` name processes by the leaders of their sessions, their children included."""
+    """Counts from its creation on. A part is named by the leaders of its processes' sessions; children belong to it."""
 
     def __init__(self, parts: Mapping[str, Sequence[int]]) -> None:
         self._parts = parts

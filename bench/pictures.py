@@ -36,9 +36,7 @@ class Album:
 
     def urls(self, host: str, count: int) -> list[str]:
         """``count`` URLs, all different, which lead to the pictures in turn."""
-        return [
-            f"{host}/{path}?image={number}" for number, path in enumerate(_repeated(self.paths, count))
-        ]
+        return [f"{host}/{path}?image={number}" for number, path in enumerate(_repeated(self.paths, count))]
 
 
 def _repeated(paths: Iterable[str], count: int) -> Iterable[str]:

@@ -2,36 +2,114 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 
 from bench import machine, targets
-from bench.rounds import BARE, BARE_NO_PAUSE, OURS, OURS_NO_PAUSE, SEED, SHORT, WAYS, Chapter, Findings, Plan
+from bench.rounds import BARE, BARE_NO_PAUSE, OURS, OURS_NO_PAUSE, PAUSE, SEED, SHORT, WAYS, Chapter, Findings, Plan
 from bench.runs import HOST, MARIADB, RECOVER, REDIS, WEB, WORKERS, Series
 from bench.servers import Servers
 from bench.targets import Target
-from bench.ways.bare import DOWNLOADS, PROCESSES
-from bench.ways.bare import SLOTS as BARE_SLOTS
+from bench.ways import bare, ours
 
-PARTS = (WORKERS, MARIADB, REDIS, WEB, RECOVER, HOST)
 # What a way is compared with: the limit that has the same pause.
 LIMITS = {OURS: BARE, OURS_NO_PAUSE: BARE_NO_PAUSE}
+PARTS = (WORKERS, MARIADB, REDIS, WEB, RECOVER, HOST)
+HEAD = ("", "images/s", "times (a)", "of (c)", *PARTS, "peak MB", "slots in use", "cores busy")
 
-Row = Sequence[str]
+EXPLANATION = """\
+Images a second are the median, with the least and the most in brackets. The columns from "workers" to "image host" are
+CPU seconds (user and system, children included) for 1,000 images, by part. Peak MB is the most resident memory that the
+largest working process has had since its start. Every way works on the same URLs of one nginx, all on loopback.
+
+- **(a)** is `bench/seed.py`: one Celery task a job in a worker of `--pool=solo`, one image after the other, one UPDATE
+  an image. A job of {seed_images} images is enough for its rate.
+- **(b)** is this service with the settings that ship: gunicorn, {workers} worker processes with {slots:,} slots in all,
+  recover. A job of {images:,} images by `POST /api/submit/`, from its answer to its `finished_at`, after a job of
+  {warm_images:,} that warms up. Its books were checked afterwards: all images done, rows equal to counters. Slots in
+  use are the seconds that images spent in them, divided by the time and the slots there are.
+- **(c)** is `bench/bare.py`: download and header in a plain libcurl loop, {processes} processes with {bare_slots}
+  images in flight each, {downloads} of them downloading; no queue, no database, no checks. Connections are warm.
+- The pause is {least:g} to {most:g} s an image, none where it says so."""
 
 
 def render(findings: Findings, servers: Servers, *, command: str, day: date) -> str:
     judged = targets.judge(findings)
     blocks = [
         "# What `make bench` measured",
-        f"`{command}`, {day:%Y-%m-%d}, medians of {findings.plan.rounds} rounds. {_caution(findings.plan)}".rstrip(),
+        f"`{command}`, {day:%Y-%m-%d}, medians of {findings.plan.rounds} rounds in which the ways took turns."
+        + _caution(findings.plan),
         f"{machine.describe()}. {machine.versions(servers)}.",
-        *_what_is_measured(findings.plan),
+        _explanation(findings.plan),
         *(block for chapter in findings.chapters for block in _chapter(chapter)),
         "## Targets",
         _table(("to reach", "reached", ""), [_target(target) for target in judged]),
         "## What falls short, and why",
-        *_list(_shortfalls(judged)),
-        *_list(targets.remarks(findings)),
+        _list([*_shortfalls(judged), *targets.remarks(findings)]),
     ]
     return "\n\n".join(blocks) + "\n"
+
+
+def _caution(plan: Plan) -> str:
+    return " **A short run: it shows that everything works, its figures mean nothing.**" if plan is SHORT else ""
+
+
+def _explanation(plan: Plan) -> str:
+    return EXPLANATION.format(
+        seed_images=plan.seed_images,
+        workers=ours.WORKER_PROCESSES,
+        slots=ours.SLOTS,
+        images=plan.images,
+        warm_images=plan.warm_images,
+        processes=bare.PROCESSES,
+        bare_slots=bare.SLOTS,
+        downloads=bare.DOWNLOADS,
+        least=PAUSE[0],
+        most=PAUSE[1],
+    )
+
+
+def _chapter(chapter: Chapter) -> list[str]:
+    album = chapter.album
+    width, height = album.weight.size
+    title = f"## Images of about {album.weight.name}"
+    drawn = f"{len(album.paths)} JPEGs of {width}x{height}, {album.mean_bytes / 1000:.0f} KB on average."
+    return [title, drawn, _table(HEAD, [_row(chapter, chapter.series[way]) for way in WAYS])]
+
+
+def _row(chapter: Chapter, series: Series) -> Sequence[str]:
+    limit = LIMITS.get(series.way)
+    rates = [run.rate for run in series.runs]
+    return (
+        series.way,
+        f"{_rate(series.rate)} ({_rate(min(rates))} to {_rate(max(rates))})",
+        f"{series.rate / chapter.series[SEED].rate:,.0f}",
+        f"{series.rate / chapter.series[limit].rate:.2f}" if limit else "",
+        *(f"{series.cpu(part):.2f}" if part in series.parts else "" for part in PARTS),
+        f"{max(run.peak_mb for run in series.runs):.0f}",
+        f"{series.median(lambda run: run.slots_used or 0):.0%}" if series.way == OURS else "",
+        f"{series.median(lambda run: run.busy):.0%}",
+    )
+
+
+def _rate(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def _target(target: Target) -> Sequence[str]:
+    return target.wanted, target.found, "met" if target.is_met else "**missed**"
+
+
+def _shortfalls(judged: Iterable[Target]) -> list[str]:
+    missed = [
+        f"Missed: {target.wanted}. Reached: {target.found}; {target.cause}." for target in judged if not target.is_met
+    ]
+    return missed or ["Every target above was met."]
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
+
+
+def _list(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from bench import pictures, services
 from bench.pictures import WEIGHTS, Album, Weight
 from bench.runs import Run, Series
-from bench.servers import DATABASE, Servers
+from bench.servers import Servers
 from bench.ways import accept, bare, ours, seed
 from bench.ways.accept import Accepted
+from bench.ways.ours import Single
 from config import Settings
 
 SEED = "(a) the seed's loop"
@@ -45,7 +46,7 @@ class Chapter:
 
     album: Album
     series: dict[str, Series] = field(default_factory=lambda: {way: Series(way) for way in WAYS})
-    singles: list[float] = field(default_factory=list)  # seconds, without a pause
+    singles: list[Single] = field(default_factory=list)  # without a pause
 
 
 @dataclass
@@ -57,12 +58,12 @@ class Findings:
 
 def measure(servers: Servers, plan: Plan, tell: Callable[[str], None]) -> Findings:
     """Run it all. Raises BenchError, TimeoutError or RuntimeError where something is not as it should be."""
+    services.prepare(servers)
     albums = [pictures.draw(servers.root, weight, plan.pictures) for weight in plan.weights]
     urls = albums[0].urls(servers.host.url, plan.images)
     accepted = accept.measure(servers, urls, plan.rounds)
     for each in accepted:
         tell(f"accept {plan.images:,}: {each.post_seconds:.2f} s, bare insert {each.insert_seconds:.2f} s")
-    services.prepare(servers, servers.environment(DATABASE_URL=servers.mariadb.create_database(DATABASE)))
     chapters = [Chapter(album) for album in albums]
     for chapter in chapters:
         for _ in range(plan.rounds):

@@ -22,7 +22,6 @@ class Run:
     peak_mb: float
     busy: float  # the part of all cores that was busy, with anything
     slots_used: float | None = None  # the part of all slots that was in use on average
-    accept_seconds: float | None = None  # from the POST to its answer
 
     @property
     def rate(self) -> float:

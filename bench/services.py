@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -80,10 +81,10 @@ def _read(answer: requests.Response, status: int) -> Any:
     return answer.json()
 
 
-def prepare(servers: Servers, environment: Mapping[str, str]) -> None:
+def prepare(servers: Servers) -> None:
     """Create the tables and load the stores."""
     argv = [sys.executable, "db_create.py", "--stores", str(STORES)]
-    with Process(argv, env=environment, log=servers.folder / "db_create.log") as process:
+    with Process(argv, env=servers.environment(), log=servers.folder / "db_create.log") as process:
         if process.wait():
             raise BenchError(f"db_create.py failed:\n{process.text[-2000:]}")
 
@@ -91,27 +92,34 @@ def prepare(servers: Servers, environment: Mapping[str, str]) -> None:
 @contextmanager
 def running(servers: Servers, environment: Mapping[str, str], *, workers: int = WORKER_PROCESSES) -> Iterator[Service]:
     """The service, whose processes end with the block; with no ``workers`` it only accepts jobs."""
-    port = free_port()
+    port, logs = free_port(), servers.folder
     with ExitStack() as stack:
-        web = _until_end(stack, processes.web(environment, servers.folder / "web.log", port=port))
-        pids = {WEB: [web.pid], MARIADB: [servers.mariadb.pid], REDIS: [servers.redis.pid], HOST: [servers.host.pid]}
+
+        def own(process: Process) -> Process:
+            return stack.enter_context(process)  # killed at the latest when the block is left
+
+        parts = {}
         if workers:
-            started = [
-                _until_end(stack, processes.worker(environment, servers.folder / "worker.log", name=f"worker{number}"))
-                for number in range(workers)
-            ]
-            recover = _until_end(stack, processes.recover(environment, servers.folder / "recover.log"))
-            pids |= {WORKERS: [worker.pid for worker in started], RECOVER: [recover.pid]}
-            _wait_for_workers(environment["REDIS_URL"], started)
+            names = [f"worker{number}" for number in range(1, workers + 1)]
+            parts[WORKERS] = [own(processes.worker(environment, logs / f"{name}.log", name=name)) for name in names]
+            parts[RECOVER] = [own(processes.recover(environment, logs / "recover.log"))]
+        parts[WEB] = [own(processes.web(environment, logs / "web.log", port=port))]
+        _wait_for_workers(environment["REDIS_URL"], workers)
+        pids = {name: [process.pid for process in part] for name, part in parts.items()}
+        pids |= {MARIADB: [servers.mariadb.pid], REDIS: [servers.redis.pid], HOST: [servers.host.pid]}
         yield Service(f"http://127.0.0.1:{port}", pids)
+        _stop([process for part in parts.values() for process in part])
 
 
-def _until_end(stack: ExitStack, process: Process) -> Process:
-    stack.enter_context(process)  # killed, whatever happens
-    stack.callback(process.stop)  # before that asked to end
-    return process
+def _stop(running: Sequence[Process]) -> None:
+    """End all in order, at once: a worker takes a moment to give back what it holds."""
+    with ThreadPoolExecutor() as pool:
+        for _ in pool.map(Process.stop, running):
+            pass
 
 
-def _wait_for_workers(broker: str, workers: Sequence[Process]) -> None:
+def _wait_for_workers(broker: str, workers: int) -> None:
     with Celery(broker=broker) as celery:
-        wait_for(lambda: len(celery.control.ping(timeout=0.5)) >= len(workers), START_SECONDS, what="the workers")
+        wait_for(
+            lambda: not workers or len(celery.control.ping(timeout=0.5)) >= workers, START_SECONDS, what="the workers"
+        )

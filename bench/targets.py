@@ -77,7 +77,8 @@ def explain(series: Series) -> Iterator[str]:
     if busy >= FULL:
         yield "so the CPU is the limit: for 1,000 images " + ", ".join(_costs(series))
     elif slots >= FULL:
-        yield f"so the slots are the limit: an image stays {slots * SLOTS / series.rate:.3f} s in one, its pause included"
+        stay = slots * SLOTS / series.rate
+        yield f"so the slots are the limit: an image stays in one for {stay:.3f} s, its pause included"
     else:
         yield "so neither is the limit: the workers wait, for claims, for writes or for the image host"
 
@@ -92,7 +93,11 @@ def remarks(findings: Findings) -> Iterator[str]:
     """How far each way with a limit beside it stays behind it, and what disturbed the run."""
     for chapter in findings.chapters:
         ours, bare = chapter.series[OURS], chapter.series[BARE]
-        yield f"{chapter.album.weight.name}: (b) does {ours.rate / bare.rate:.2f} of (c); " + "; ".join(explain(ours)) + "."
+        yield (
+            f"{chapter.album.weight.name}: (b) does {ours.rate / bare.rate:.2f} of (c); "
+            + "; ".join(explain(ours))
+            + "."
+        )
         others = max(run.spent.others for series in chapter.series.values() for run in series.runs)
         if others >= DISTURBED:
             yield (

@@ -63,7 +63,7 @@ class Nginx:
             CONFIG.format(as_root=_AS_ROOT, folder=self.folder, port=self.port, root=root, workers=workers)
         )
         # The log is named here too: until the configuration is read, nginx would write to the system's.
-        argv = [program, "-p", self.folder, "-e", "stderr", "-c", config]
+        argv = [program, "-p", str(self.folder), "-e", "stderr", "-c", str(config)]
         self._process = Process(argv, log=self.folder / "server.log", cwd=self.folder)
         self._watchdog: Watchdog | None = None
 

@@ -27,6 +27,7 @@ COMMANDS = {
     "visits": Entry("app.cli.client:visits_command", "List visits by store, area and period."),
     "run": Entry("app.cli.run:run_command", "Run the whole service until Ctrl-C."),
     "recover": Entry("app.cli.server:recover_command", "Find dropped work and ring for it, until stopped."),
+    "audit": Entry("app.cli.checks:audit_command", "Check that counters, chunks and images agree."),
 }
 
 
@@ -67,5 +68,6 @@ class Commands(click.Group):
 def main() -> None:
     """Thousands of store photos in, one result an image out.
 
-    The client's commands talk to the service at --url or IMAGEJOBS_URL; run and recover are the service itself.
+    The client's commands talk to the service at --url or IMAGEJOBS_URL; run and recover are the service itself,
+    audit looks into its database.
     """

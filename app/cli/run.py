@@ -28,8 +28,9 @@ ADDRESS_FILE = "address"
 
 @click.command("run")
 @click.option("--stores", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="CSV of stores to load.")
+@click.option("--sample", is_flag=True, help="Load the sample stores into the embedded database while it has none.")
 @click.option("--with-parent", is_flag=True, help="Stop when the program that started this one ends.")
-def run_command(stores: Path | None, with_parent: bool) -> None:
+def run_command(stores: Path | None, sample: bool, with_parent: bool) -> None:
     """Run the whole service until Ctrl-C: database, broker, web, workers and recover.
 
     It takes its settings from the environment: PORT (0 picks a free one), DATA_DIR, DATABASE_URL, REDIS_URL and the
@@ -38,7 +39,7 @@ def run_command(stores: Path | None, with_parent: bool) -> None:
     if with_parent:
         die_with_parent(signal.SIGTERM)
     try:
-        sys.exit(run(Settings.from_env(), stores))
+        sys.exit(run(Settings.from_env(), stores, with_sample=sample))
     except SettingError as error:
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
@@ -46,12 +47,12 @@ def run_command(stores: Path | None, with_parent: bool) -> None:
         sys.exit(0)
 
 
-def run(settings: Settings, stores: Path | None = None) -> int:
+def run(settings: Settings, stores: Path | None = None, *, with_sample: bool = False) -> int:
     """Run until a signal ends it; returns the exit code. Raises SettingError if it cannot start."""
     with ExitStack() as stack:
         listener = stack.enter_context(_listening(settings))
         embedded = [] if settings.REDIS_URL else stack.enter_context(broker.reserved(settings.DATA_DIR))
-        _create_database(settings, stores)
+        _create_database(settings, _store_options(settings, stores, with_sample=with_sample))
         stack.enter_context(_announced(settings, listener))
         return Supervisor(_commands(settings, listener.fileno(), embedded)).run()
 
@@ -71,8 +72,16 @@ def _listening(settings: Settings) -> socket.socket:
         raise SettingError(reason) from error
 
 
-def _create_database(settings: Settings, stores: Path | None) -> None:
-    argv = [sys.executable, str(PROJECT / "db_create.py"), *(("--stores", str(stores)) if stores else ())]
+def _store_options(settings: Settings, stores: Path | None, *, with_sample: bool) -> list[str]:
+    """Which stores ``db_create.py`` is to load; somebody's own database never gets the sample."""
+    if stores:
+        return ["--stores", str(stores)]
+    is_embedded = not (settings.DATABASE_URL or settings.SQL_DB_HOST)
+    return ["--sample"] if with_sample and is_embedded else []
+
+
+def _create_database(settings: Settings, options: list[str]) -> None:
+    argv = [sys.executable, str(PROJECT / "db_create.py"), *options]
     done = subprocess.run(argv, env=os.environ | _environment(settings), preexec_fn=die_with_parent, check=False)
     if done.returncode:
         raise SettingError("the database could not be made ready; the lines above say why")

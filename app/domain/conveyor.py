@@ -57,6 +57,11 @@ class Conveyor:
         """How many images of one job may wait here before no more of it is claimed."""
         return self._options.slots + self._options.ahead
 
+    @property
+    def least_claim(self) -> int:
+        """Room for fewer images than this is not worth a claim of its own."""
+        return max(1, self._options.ahead // 2)
+
     def add(self, works: Iterable[Work]) -> None:
         self._inbox.extend(works)
         self._downloads.wake()
@@ -73,7 +78,7 @@ class Conveyor:
             self._take_in(self._downloads.poll(self._poll_seconds()))
             self._deliver_paused()
             self._measure_room()
-            if self.room > 0:
+            if self.room >= self.least_claim:
                 on_room()
         self._downloads.close()
 

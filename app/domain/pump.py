@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import structlog
 from flask import Flask
 
+from app import memory
 from app.domain import claims
 from app.domain.conveyor import Conveyor, ConveyorOptions
 from app.domain.hands import Hands
@@ -106,6 +107,7 @@ class Pump:
     def _start(self) -> None:
         if self._threads:
             return
+        memory.keep_freed_bodies()
         self._threads = [
             self._thread("claimer", self._claim),
             self._thread("conveyor", self._convey),
@@ -135,7 +137,8 @@ class Pump:
         while not self._is_stopping:
             self._has_room.wait(IDLE_LOOK_SECONDS)
             self._has_room.clear()
-            if self._conveyor.room > 0 and time.monotonic() < self._claim_until and not self._claim_once():
+            is_wanted = self._conveyor.room >= self._conveyor.least_claim and time.monotonic() < self._claim_until
+            if is_wanted and not self._claim_once():
                 # However often the conveyor reports room, the database is asked again after a while or a bell.
                 self._note_empty_look()
                 self._rung.wait(IDLE_LOOK_SECONDS)

@@ -49,6 +49,11 @@ def load(stream: BinaryIO) -> LoadReport:
     return replace(counts, refused=sorted(refused))
 
 
+def has_any() -> bool:
+    """Whether the store master holds a store at all."""
+    return transactions.read(lambda session: session.scalar(select(Store.id).limit(1))) is not None
+
+
 def _load(session: Session, rows: Sequence[StoreRow]) -> LoadReport:
     added = changed = 0
     for start in range(0, len(rows), STORES_A_STATEMENT):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -42,11 +42,19 @@ def read(work: Callable[[Session], Result]) -> Result:
     return _attempt(work, is_write=False)
 
 
-def _attempt(work: Callable[[Session], Result], *, is_write: bool) -> Result:
+def snapshot(work: Callable[[Session], Result]) -> Result:
+    """``read`` where all of ``work``'s queries see the database as it was at the first of them."""
+    # SQLite's read transactions are like that anyway.
+    is_mysql = db.engine.dialect.name == "mysql"
+    options = {"isolation_level": "REPEATABLE READ"} if is_mysql else {}
+    return _attempt(work, is_write=False, **options)
+
+
+def _attempt(work: Callable[[Session], Result], **options: Any) -> Result:
     session: Session = db.session()
     for attempt in range(1, MOST_ATTEMPTS + 1):
         try:
-            return _once(session, work, is_write=is_write)
+            return _once(session, work, options)
         except (DBAPIError, PoolTimeoutError) as error:
             if not is_transient(error):
                 raise
@@ -57,11 +65,11 @@ def _attempt(work: Callable[[Session], Result], *, is_write: bool) -> Result:
     raise AssertionError("unreachable")
 
 
-def _once(session: Session, work: Callable[[Session], Result], *, is_write: bool) -> Result:
+def _once(session: Session, work: Callable[[Session], Result], options: dict[str, Any]) -> Result:
     try:
-        session.connection(execution_options={"is_write": is_write})
+        session.connection(execution_options=options)
         result = work(session)
-        if is_write:
+        if options["is_write"]:
             session.commit()
         return result
     finally:

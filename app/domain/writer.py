@@ -40,8 +40,11 @@ class Writer:
 
     def add(self, done: Sequence[Outcome]) -> None:
         with self._changed:
+            was_empty = not self._outcomes
             self._outcomes.extend(done)
-            self._changed.notify()
+            # Waking the writer for each image would cost more than writing it.
+            if was_empty or not self._has_company_coming():
+                self._changed.notify()
 
     def give_back(self, leases: Sequence[Lease]) -> None:
         """Chunks to be released without a result."""
@@ -110,7 +113,7 @@ class Writer:
             raise error
         if len(batch) == 1:
             log.error("result not storable", job_id=batch[0].work.job_id, image=batch[0].work.seq, exc_info=error)
-            reason = ImageError("internal_error", "the result could not be stored")
+            reason = ImageError("internal_error", "The result could not be stored.")
             lifecycle.settle([_without_result(batch[0], reason)], finished)
             return
         middle = len(batch) // 2

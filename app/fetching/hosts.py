@@ -59,7 +59,7 @@ class Host:
         self.queue: deque[Any] = deque()
         self.cap = cap
         self.active = 0
-        self.ready = 0  # of the queue, those that the cap lets start now
+        self.ready = 0  # of the queue, those that do not wait because of the host's own cap
         self.failures = 0  # in a row
         self.last_code = ""
         self.open_seconds = 0.0  # how long the breaker was opened for; 0 while it is closed
@@ -189,6 +189,7 @@ class Hosts:
         for host in self._busy:
             if not host.is_stalled and host.progressed_at < late:
                 self._stand(host, is_stalled=True)
+                self._refresh(host)
             if host.is_stalled and host.active >= host.limit and len(host.queue) > STALL_QUEUE:
                 for _ in range(len(host.queue) - STALL_QUEUE):
                     self._rejected.append((host.queue.pop(), _hold_back_seconds()))
@@ -225,18 +226,27 @@ class Hosts:
         while ring:
             host = ring.popleft()
             host.is_ringed = False
-            if host.ready and host.is_proven == is_proven:
+            if not host.ready or host.active >= host.limit:
+                continue  # it comes back with ``_refresh`` once one of its transfers has ended
+            if host.is_proven == is_proven:
                 return host
             self._refresh(host)
         return None
 
     def _refresh(self, host: Host) -> None:
-        ready = max(0, min(len(host.queue), host.limit - host.active)) if host.is_reachable else 0
+        ready = self._count_ready(host)
         self.ready += ready - host.ready
         host.ready = ready
-        if ready and not host.is_ringed:
+        if ready and not host.is_ringed and host.active < host.limit:
             host.is_ringed = True
             self._rings[host.is_proven].append(host)
+
+    def _count_ready(self, host: Host) -> int:
+        if not host.is_reachable:
+            return 0
+        if host.limit >= self._downloads and not host.is_stalled:
+            return len(host.queue)  # it may have all transfers: nothing waits because of its own cap
+        return max(0, min(len(host.queue), host.limit - host.active))
 
     def _count(self, host: Host, change: int) -> None:
         host.active += change

@@ -75,7 +75,7 @@ class ImageFile(io.BytesIO):
         except Image.DecompressionBombError as error:
             raise self._too_many_pixels() from error
         except Exception as error:  # a decoder may raise anything on a broken file; that is a result
-            raise DecodeError("broken_image", "the header of the image cannot be read") from error
+            raise DecodeError("broken_image", "The header of the image cannot be read.") from error
         if image.format not in self._limits.formats:
             raise self._unreadable(str(image.format))
         if image.width * image.height > self._limits.max_pixels:
@@ -83,19 +83,19 @@ class ImageFile(io.BytesIO):
         return image
 
     def _too_many_pixels(self) -> DecodeError:
-        return DecodeError("too_many_pixels", f"the image has more than {self._limits.max_pixels:,} pixels")
+        return DecodeError("too_many_pixels", f"The image has more than {self._limits.max_pixels:,} pixels.")
 
     def _unidentified(self) -> DecodeError:
         start = bytes(self.getbuffer()[:SNIFFED_BYTES])
         for offset, mark, name in IMAGE_SIGNATURES:
             if start[offset : offset + len(mark)] == mark:
                 return self._unreadable(name)
-        return DecodeError("not_an_image", f"the server sent {_described(start)}, not an image")
+        return DecodeError("not_an_image", f"The host sent {_described(start)}, not an image.")
 
     def _unreadable(self, name: str) -> DecodeError:
         if name.upper() in self._limits.formats:
-            return DecodeError("broken_image", f"it begins like a {name} image, and its header cannot be read")
-        return DecodeError("format_not_allowed", f"{name} images are not read here")
+            return DecodeError("broken_image", f"It begins like a {name} image, and its header cannot be read.")
+        return DecodeError("format_not_allowed", f"{name} images are not read here.")
 
 
 def _described(start: bytes) -> str:

@@ -28,6 +28,7 @@ class Api(OpenAPI):
             doc_ui=False,
             validation_error_status=UNUSED_STATUS,
             validation_error_model=schemas.ErrorAnswer,
+            static_folder=None,
         )
         self.openapi_version = VERSION
 

@@ -24,6 +24,8 @@ SENTENCES = {
     "int_type": "not a whole number",
     "int_parsing": "not a whole number",
     "int_from_float": "not a whole number",
+    "greater_than_equal": "is too small",
+    "less_than_equal": "is too large",
     "too_short": "is empty",
     "string_too_short": "is empty",
 }

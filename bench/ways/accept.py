@@ -9,50 +9,55 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, create_engine, func, insert, select
 
-from app.models import Chunk, Image, Job, Visit
+from app.models import Base
 from bench import services
-from bench.servers import Servers
+from bench.costs import Meter
+from bench.runs import MARIADB, WEB
+from bench.servers import DATABASE, Servers
 from bench.services import Service
 
-DATABASE = "bench_accept"
+# Bells rung here are nobody's; those of the service ring in database 0.
 BROKER_DATABASE = "/2"
-JOBS: Table = Job.__table__
-PARTS: tuple[Table, ...] = (Visit.__table__, Chunk.__table__, Image.__table__)
+JOBS = Base.metadata.tables["jobs"]
+PARTS = [Base.metadata.tables[name] for name in ("visits", "chunks", "images")]
 
 Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """Seconds of one POST until its answer, and of one transaction that inserts as many of the same rows."""
+    """Seconds and CPU seconds of one POST until its answer, and seconds of a transaction that inserts the same rows."""
 
     post_seconds: float
+    web_seconds: float
+    mariadb_seconds: float
     insert_seconds: float
 
 
 def measure(servers: Servers, urls: Sequence[str], rounds: int) -> list[Accepted]:
-    """``rounds`` pairs, taken in turn, after one that warms up."""
-    environment = servers.environment(
-        DATABASE_URL=servers.mariadb.create_database(DATABASE),
-        REDIS_URL=servers.redis.url.removesuffix("/0") + BROKER_DATABASE,
-    )
-    services.prepare(servers, environment)
+    """``rounds`` pairs, taken in turn, after one that warms up; the tables are empty afterwards."""
+    environment = servers.environment(REDIS_URL=servers.redis.url.removesuffix("/0") + BROKER_DATABASE)
     engine = create_engine(environment["DATABASE_URL"])
     with services.running(servers, environment, workers=0) as service, engine.connect() as connection:
         pairs = [_measure(service, connection, urls) for _ in range(rounds + 1)]
     engine.dispose()
+    for table in (JOBS, *PARTS):
+        servers.mariadb.execute(f"TRUNCATE TABLE {table.name}", database=DATABASE)
     return pairs[1:]
 
 
 def _measure(service: Service, connection: Connection, urls: Sequence[str]) -> Accepted:
+    meter = Meter(service.pids)
     posted = service.submit(urls)
+    cpu = meter.read().parts
     job, parts = _rows_of(connection, posted.job_id)
     started = time.monotonic()
     connection.execute(insert(JOBS), [job])
     for table, rows in parts:
         connection.execute(insert(table), rows)
     connection.commit()
-    return Accepted(posted.answered_at - posted.posted_at, time.monotonic() - started)
+    insert_seconds = time.monotonic() - started
+    return Accepted(posted.answered_at - posted.posted_at, cpu[WEB], cpu[MARIADB], insert_seconds)
 
 
 def _rows_of(connection: Connection, job_id: int) -> tuple[dict[str, Any], list[tuple[Table, Rows]]]:

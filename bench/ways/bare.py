@@ -24,7 +24,8 @@ def measure(servers: Servers, urls: Sequence[str], perimeter: int, pause: tuple[
     """All ``urls`` once, connections warm. Raises BenchError for a wrong sum of perimeters."""
     with ExitStack() as stack:
         loops = [
-            stack.enter_context(_loop(servers.folder, place, urls[place::PROCESSES], pause)) for place in range(PROCESSES)
+            stack.enter_context(_loop(servers.folder, place, urls[place::PROCESSES], pause))
+            for place in range(PROCESSES)
         ]
         for loop in loops:
             _wait_for_lines(loop, 1, START_SECONDS)
@@ -45,7 +46,7 @@ def _loop(folder: Path, place: int, urls: Sequence[str], pause: tuple[float, flo
     file, log = folder / f"bare{place}.urls", folder / f"bare{place}.log"
     file.write_text("\n".join(urls))
     log.unlink(missing_ok=True)
-    argv = [sys.executable, "-m", "bench.bare", file, "--slots", str(SLOTS), "--downloads", str(DOWNLOADS)]
+    argv = [sys.executable, "-m", "bench.bare", str(file), "--slots", str(SLOTS), "--downloads", str(DOWNLOADS)]
     return Process([*argv, "--pause", *map(str, pause)], log=log)
 
 

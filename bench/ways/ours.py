@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 
 from bench import books, services
 from bench.costs import Meter, peak_mb
@@ -21,6 +22,14 @@ IDLE_SECONDS, IDLE_JITTER_SECONDS = 0.7, 0.3
 POLL_SINGLE_SECONDS = 0.02
 
 
+@dataclass(frozen=True)
+class Single:
+    """Seconds from the POST of one image to its finish, and to its answer."""
+
+    total_seconds: float
+    post_seconds: float
+
+
 def running(servers: Servers, *, with_pause: bool) -> AbstractContextManager[Service]:
     """The whole service, with the pause that ships or with none."""
     return services.running(servers, servers.environment(**({} if with_pause else NO_PAUSE)))
@@ -33,7 +42,7 @@ def warm_up(service: Service, urls: Sequence[str]) -> None:
 
 
 def measure(servers: Servers, service: Service, urls: Sequence[str], perimeter: int) -> Run:
-    """One job of ``urls``, from the answer of its POST to its finish. Raises BenchError where its books do not balance."""
+    """One job of ``urls``, from its POST's answer to its finish. Raises BenchError where its books do not balance."""
     meter = Meter(service.pids)
     posted = service.submit(urls)
     working = Meter({})
@@ -45,8 +54,9 @@ def measure(servers: Servers, service: Service, urls: Sequence[str], perimeter: 
     return Run(len(urls), seconds, spent, max(map(peak_mb, service.pids[WORKERS])), busy, slots_used)
 
 
-def measure_single(service: Service, url: str) -> float:
-    """Seconds from the POST of one image to its finish, on an idle service."""
+def measure_single(service: Service, url: str) -> Single:
+    """One job of one image, on an idle service."""
     time.sleep(IDLE_SECONDS + random.uniform(0, IDLE_JITTER_SECONDS))
     posted = service.submit([url])
-    return service.wait_until_done(posted, 1, every=POLL_SINGLE_SECONDS) - posted.posted_at
+    finished_at = service.wait_until_done(posted, 1, every=POLL_SINGLE_SECONDS)
+    return Single(finished_at - posted.posted_at, posted.answered_at - posted.posted_at)

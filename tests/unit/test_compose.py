@@ -65,7 +65,7 @@ def test_environment_is_accepted_and_names_the_services_beside_it(name: str) -> 
     settings = settings_of(name)
     assert settings.database_url.startswith("mysql+pymysql://imagejobs:a%24b%3Ac%40d%2Fe@mysql:3306/imagejobs")
     assert settings.REDIS_URL == "redis://redis:6379/0"
-    assert settings.SLOTS == Settings(DATABASE_URL="sqlite://").SLOTS
+    assert settings.SLOTS == Settings.from_env({}).SLOTS
 
 
 def test_variables_stand_in_the_example_and_secrets_have_no_default() -> None:
@@ -86,7 +86,7 @@ def test_commands_run_what_exists(monkeypatch: pytest.MonkeyPatch) -> None:
     assert OURS["migrate"]["command"] == ["python", "db_create.py"]
     assert (PROJECT / "db_create.py").is_file()
 
-    assert OURS["worker"]["command"][:4] == ["celery", "-A", "celery_worker", "worker"]
+    assert OURS["worker"]["command"][:5] == ["celery", "--quiet", "-A", "celery_worker", "worker"]
     monkeypatch.syspath_prepend(PROJECT)
     assert importlib.util.find_spec("celery_worker")
 
@@ -113,7 +113,7 @@ def test_nothing_is_published_beyond_this_host() -> None:
 def test_health_of_web_is_asked_at_a_route_that_exists(tmp_path: Path) -> None:
     code = OURS["web"]["healthcheck"]["test"][-1]
     compile(code, "healthcheck", "exec")
-    app = create_app(Settings(DATA_DIR=tmp_path))
+    app = create_app(Settings.from_env({"DATA_DIR": str(tmp_path)}))
     assert '"GET", "/live"' in code
     assert app.test_client().get("/live").status_code == 200
 

@@ -72,6 +72,21 @@ def test_cap_grows_by_one_a_success_up_to_all_transfers(clock: Clock) -> None:
     assert len(take_all(hosts)) == 64
 
 
+def test_host_that_may_have_all_transfers_holds_nothing_back(clock: Clock) -> None:
+    hosts = Hosts(64, clock)
+    host = hosts.find("a")
+    prove(hosts, host, 48)
+    filled(hosts, "a", 500)
+    take_all(hosts)
+    assert (hosts.active, hosts.queued, hosts.ready) == (64, 436, 436)
+    clock.now += 2.1
+    hosts.sweep()
+    assert take_all(hosts) == [], "its cap holds although a stalled host's transfers are not counted"
+    assert (hosts.queued, hosts.ready) == (64, 0)
+    hosts.finish(host, Verdict.GOOD)
+    assert len(take_all(hosts)) == 1
+
+
 def test_cap_is_halved_by_a_failure_and_never_below_one(clock: Clock) -> None:
     hosts = Hosts(64, clock)
     host = hosts.find("a")

@@ -1,0 +1,42 @@
+"""Commands that look at a running system, on one of its hosts, and say in sentences what they find."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import click
+from sqlalchemy.exc import DBAPIError
+
+from app.cli import output
+from app.domain import audit
+from app.errors import SettingError, UnavailableError
+from app.factory import create_app
+
+CLEAN, FOUND, COULD_NOT_LOOK = 0, 1, 2
+
+
+@click.command("audit")
+@click.option("--job", "job_id", type=click.IntRange(1), help="Check this job only.")
+@click.option("--json", "is_json", is_flag=True, help="Print JSON.")
+def audit_command(job_id: int | None, is_json: bool) -> None:
+    """Check that counters, chunks and images agree, while the service runs or not.
+
+    Exits with 0 where they do, with 1 where they do not, with 2 where the database could not be read.
+    """
+    started = time.monotonic()
+    try:
+        with create_app().app_context():
+            found = audit.run(job_id)
+    except (SettingError, UnavailableError, DBAPIError) as error:
+        click.echo(f"imagejobs: could not look: {output.escaped(str(error))}", err=True)
+        sys.exit(COULD_NOT_LOOK)
+    if is_json:
+        click.echo(output.json_text(found.as_dict()))
+    else:
+        for finding in found.findings:
+            click.echo(output.escaped(f"{finding.code}: {finding.message}"))
+        seconds = time.monotonic() - started
+        verdict = f"{len(found.findings)} findings" if found.findings else "all is as it must be"
+        click.echo(f"{found.jobs} jobs with {found.images} images read in {seconds:.1f} s: {verdict}")
+    sys.exit(FOUND if found.findings else CLEAN)

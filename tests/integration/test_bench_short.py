@@ -1,0 +1,46 @@
+"""``make bench`` in its short form: the run is sound; how fast it was is nobody's business here."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+WAYS = ("(a) the seed's loop", "(b) ours", "(c) bare limit", "(b) ours, no pause", "(c) bare limit, no pause")
+
+
+@pytest.fixture(scope="module")
+def programs() -> None:
+    """MariaDB, Redis, and nginx, which no other test needs."""
+    subprocess.run([PROJECT / "testbed" / "install.sh", "bench"], check=True, timeout=250)
+
+
+def test_short_form_measures_every_way_and_writes_the_page(programs: None, tmp_path: Path) -> None:
+    page, temporary = tmp_path / "results.md", tmp_path / "temporary"
+    temporary.mkdir()
+
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "--short", "--output", str(page)],
+        cwd=PROJECT,
+        env=os.environ | {"TMPDIR": str(temporary)},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+
+    # 0 stands for much: it ends with 1 where a way fails, a sum of perimeters is wrong or a job's books do not balance.
+    assert done.returncode == 0, done.stdout + done.stderr
+    text = page.read_text()
+    for way in WAYS:
+        row = next(line for line in text.splitlines() if line.startswith(f"| {way} |"))
+        assert re.search(r"\| [1-9][\d,.]* \(", row), row
+    for target in ("400 times (a)", "bare insert of its rows", "plus its pause"):
+        assert re.search(rf"^\|.*{re.escape(target)}.*\| (met|\*\*missed\*\*) \|$", text, re.MULTILINE), text
+    assert "## What falls short, and why" in text
+    assert "its figures mean nothing" in text
+    assert list(temporary.iterdir()) == []
