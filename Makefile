@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo run test bench lock settings clean
+.PHONY: help install install-dev demo run test bench fuzz hostile chaos lock settings clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +31,16 @@ test: install-dev ## linters, types, import rules and every test, on real MariaD
 bench: install-dev ## measure images a second against a plain loop and the bare limit
 	@testbed/install.sh bench
 	$(BIN)/python -m bench $(ARGS)
+
+chaos: install-dev ## kill, freeze and cut off the parts of the service during a job, then check its books (SEED=...)
+	@testbed/install.sh
+	$(BIN)/python -m chaos
+
+hostile: install-dev ## Pillow's own test images, PngSuite and 2,000 mutants through a real worker
+	@$(BIN)/python -m tests.hostile $(ARGS)
+
+fuzz: install-dev ## 20,000 requests made from the OpenAPI document: every answer must be as it says
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 install: $(VENV)/installed ## the virtual environment with the packages that run in production
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from celery.signals import worker_shutdown, worker_shutting_down
+from celery.signals import worker_init, worker_shutdown, worker_shutting_down
 
 from app import create_app
 from app.domain import images
@@ -21,6 +21,13 @@ except SettingError as error:
     sys.exit(f"imagejobs: {error}")
 app = celery
 __all__ = ["app", "celery", "flask_app"]
+
+
+@worker_init.connect
+def _start_pump(**_kwargs: object) -> None:
+    # Before the broker is there: a worker that hears no bell finds its work all the same.
+    with flask_app.app_context():
+        images.start()
 
 
 @worker_shutting_down.connect

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask
 
 from app import extensions, logs
-from app.web import docs, envelope, jobs, ops, visits
+from app.web import bodies, docs, envelope, jobs, ops, visits
 from app.web import errors as web_errors
 from app.web.documents import Api
 from config import Settings
@@ -21,6 +21,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = Api(__name__)
     app.config["SETTINGS"] = settings
     app.config["MAX_CONTENT_LENGTH"] = settings.BODY_MAX_BYTES
+    app.request_class = bodies.WholeRequest
     # Both slash forms are answered, and none by a redirect, which a client's POST would not survive.
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False

@@ -15,6 +15,8 @@ from config import Settings
 
 # user:password@ in an address, as drivers put it into their messages
 _CREDENTIALS = re.compile(r"(://[^\s/@:]*:)[^\s/@]+@")
+# Flask's development server repeats every request in a format of its own; Celery tells of every bell.
+REPETITIVE_LOGGERS = ("werkzeug", "celery.app.trace", "celery.worker.strategy")
 # Traceback lines are marked, so that none of them can be taken for an event.
 TRACEBACK_MARK = "    | "
 
@@ -48,8 +50,8 @@ def configure(options: Settings) -> None:
     root = logging.getLogger()
     root.handlers = [other for other in root.handlers if not isinstance(other, _Handler)] + [handler]
     root.setLevel(options.LOG_LEVEL)
-    # Flask's development server would repeat every request in a format of its own.
-    logging.getLogger("werkzeug").setLevel(max(logging.WARNING, root.level))
+    for repetitive in REPETITIVE_LOGGERS:
+        logging.getLogger(repetitive).setLevel(max(logging.WARNING, root.level))
 
 
 class _Handler(logging.StreamHandler[Any]):

@@ -1,8 +1,9 @@
-"""How the C library keeps memory that image bodies were in."""
+"""How a worker's memory is looked after: by the C library, and by Python's collector."""
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
 
 # glibc's mallopt(3).
@@ -22,3 +23,12 @@ def keep_freed_bodies() -> None:
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, LARGEST_HEAP_PIECE_BYTES)
         mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
+
+
+def leave_alone_what_stays() -> None:
+    """Have the collector pass over what has been loaded by now; to be called once, when a process has started.
+
+    A full collection would else look through 150,000 objects of imported modules again and again, 80 ms each time.
+    """
+    gc.collect()
+    gc.freeze()

@@ -103,7 +103,9 @@ class Job(Base):
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    # When its cancellation was asked for. While it is set no chunk is claimed; a retry clears it.
     cancelled_at: Mapped[datetime | None]
+    retried_at: Mapped[datetime | None]  # when settled images of it were last opened again
 
 
 class Visit(Base):
@@ -180,13 +182,14 @@ class Image(Base):
     sha256: Mapped[str | None] = mapped_column(String(64))
     results: Mapped[dict[str, Any] | None]  # by processor: {"version", "result" or "error"}
     seconds: Mapped[float | None] = mapped_column(Double)
-    attempts: Mapped[int] = mapped_column(SmallInteger)
+    attempts: Mapped[int] = mapped_column(SmallInteger)  # in all
+    attempts_before: Mapped[int] = mapped_column(SmallInteger, server_default="0")  # those before the last retry
     next_attempt_at: Mapped[datetime | None]
     settled_at: Mapped[datetime | None]
 
 
 class IdempotencyKey(Base):
-    """The first answer to an Idempotency-Key; written in the transaction of what it created."""
+    """What the first request with an Idempotency-Key came to; written in the transaction of what it did."""
 
     __tablename__ = "idempotency_keys"
     __table_args__ = (Index(None, "created_at"), BYTEWISE)
@@ -195,4 +198,23 @@ class IdempotencyKey(Base):
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
     request_sha256: Mapped[str] = mapped_column(String(64))
     job_id: Mapped[int] = mapped_column(BigInteger)
+    answer: Mapped[dict[str, Any] | None]  # where the job's number does not say it all
     created_at: Mapped[datetime]
+
+
+class Worker(Base):
+    """A worker process, as it last told: gone where ``seen_at`` is old, stuck where ``progressed_at`` is."""
+
+    __tablename__ = "workers"
+    __table_args__ = (BYTEWISE,)
+
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)  # as in chunks.claimed_by
+    host: Mapped[str] = mapped_column(String(80))
+    pid: Mapped[int]
+    version: Mapped[str] = mapped_column(String(40))
+    slots: Mapped[int]
+    in_flight: Mapped[int]  # images held without a result
+    settled: Mapped[int] = mapped_column(BigInteger)  # results written since its start
+    started_at: Mapped[datetime]
+    seen_at: Mapped[datetime]
+    progressed_at: Mapped[datetime]  # when ``settled`` last went up, or it held nothing

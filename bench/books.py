@@ -14,6 +14,8 @@ QUERIES = {
     "images": "SELECT state, COUNT(*), SUM(perimeter) FROM images WHERE job_id = {} GROUP BY state",
     "visits": "SELECT state, SUM(images_total), SUM(images_open), SUM(images_failed), SUM(perimeter) FROM visits "
     "WHERE job_id = {} GROUP BY state",
+    "errors": "SELECT error_code, error_message, COUNT(*) FROM images WHERE job_id = {} AND error_code IS NOT NULL "
+    "GROUP BY error_code, error_message",
     "chunks due": "SELECT COUNT(*) FROM chunks WHERE job_id = {} AND due_at IS NOT NULL",
 }
 
@@ -24,6 +26,7 @@ def check(mariadb: MariaDB, job_id: int, *, images: int, perimeter: int) -> None
         "job": [("completed", images, 0, images, 0, 0)],
         "images": [("done", images, perimeter)],
         "visits": [("completed", images, 0, 0, perimeter)],
+        "errors": [],
         "chunks due": [(0,)],
     }
     found = {name: _ask(mariadb, query.format(job_id)) for name, query in QUERIES.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from datetime import date
 
@@ -23,13 +24,16 @@ CPU seconds (user and system, children included) for 1,000 images, by part. Peak
 largest working process has had since its start. Every way works on the same URLs of one nginx, all on loopback.
 
 - **(a)** is `bench/seed.py`: one Celery task a job in a worker of `--pool=solo`, one image after the other, one UPDATE
-  an image. A job of {seed_images} images is enough for its rate.
+  an image. A job of {seed_images} images: their pauses make its rate uncertain by some {seed_error:.0%}.
 - **(b)** is this service with the settings that ship: gunicorn, {workers} worker processes with {slots:,} slots in all,
   recover. A job of {images:,} images by `POST /api/submit/`, from its answer to its `finished_at`, after a job of
   {warm_images:,} that warms up. Its books were checked afterwards: all images done, rows equal to counters. Slots in
   use are the seconds that images spent in them, divided by the time and the slots there are.
 - **(c)** is `bench/bare.py`: download and header in a plain libcurl loop, {processes} processes with {bare_slots}
   images in flight each, {downloads} of them downloading; no queue, no database, no checks. Connections are warm.
+- Accepting a job is its POST, with the web process running alone; the bare insert is one transaction of SQLAlchemy
+  Core's bulk inserts of the very rows that this POST left, on the same server. A job of one image is timed from before
+  its POST to its `finished_at`, on an idle service that has no pause.
 - The pause is {least:g} to {most:g} s an image, none where it says so."""
 
 
@@ -57,6 +61,7 @@ def _caution(plan: Plan) -> str:
 def _explanation(plan: Plan) -> str:
     return EXPLANATION.format(
         seed_images=plan.seed_images,
+        seed_error=_seed_error(plan),
         workers=ours.WORKER_PROCESSES,
         slots=ours.SLOTS,
         images=plan.images,
@@ -67,6 +72,12 @@ def _explanation(plan: Plan) -> str:
         least=PAUSE[0],
         most=PAUSE[1],
     )
+
+
+def _seed_error(plan: Plan) -> float:
+    """Of the mean of so many pauses, evenly distributed from least to most: one standard deviation, in parts of it."""
+    least, most = PAUSE
+    return (most - least) / math.sqrt(12 * plan.seed_images) / ((least + most) / 2)
 
 
 def _chapter(chapter: Chapter) -> list[str]:

@@ -24,7 +24,7 @@ STORES = PROJECT / "data" / "stores_sample.csv"
 WORKER_PROCESSES = 2
 IMAGES_A_VISIT = 10
 START_SECONDS = 60.0
-SECONDS_AN_IMAGE = 0.1
+SECONDS_AN_IMAGE = 0.02
 POLL_SECONDS = 0.1
 
 
@@ -107,8 +107,16 @@ def running(servers: Servers, environment: Mapping[str, str], *, workers: int = 
         _wait_for_workers(environment["REDIS_URL"], workers)
         pids = {name: [process.pid for process in part] for name, part in parts.items()}
         pids |= {MARIADB: [servers.mariadb.pid], REDIS: [servers.redis.pid], HOST: [servers.host.pid]}
-        yield Service(f"http://127.0.0.1:{port}", pids)
-        _stop([process for part in parts.values() for process in part])
+        started = [process for part in parts.values() for process in part]
+        try:
+            yield Service(f"http://127.0.0.1:{port}", pids)
+        except TimeoutError as error:
+            raise BenchError(f"{error}; the last words of its processes:\n{_last_words(started)}") from error
+        _stop(started)
+
+
+def _last_words(running: Sequence[Process]) -> str:
+    return "\n".join(f"{process.log.name}: {process.text[-1000:]}" for process in running)
 
 
 def _stop(running: Sequence[Process]) -> None:

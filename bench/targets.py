@@ -73,7 +73,11 @@ def _single(chapter: Chapter) -> Target:
 def explain(series: Series) -> Iterator[str]:
     """Where the time of a way of ours went."""
     busy, slots = series.median(lambda run: run.busy), series.median(lambda run: run.slots_used or 0.0)
-    yield f"the {CORES} cores were {busy:.0%} busy, {slots:.0%} of the {SLOTS:,} slots in use"
+    others = series.median(lambda run: run.spent.others)
+    yield (
+        f"the {CORES} cores were {busy:.0%} busy (to {others:.0%} with programs that are no part of this), "
+        f"{slots:.0%} of the {SLOTS:,} slots in use"
+    )
     if busy >= FULL:
         yield "so the CPU is the limit: for 1,000 images " + ", ".join(_costs(series))
     elif slots >= FULL:
@@ -90,7 +94,7 @@ def _costs(series: Series) -> list[str]:
 
 
 def remarks(findings: Findings) -> Iterator[str]:
-    """How far each way with a limit beside it stays behind it, and what disturbed the run."""
+    """How far (b) stays behind (c) and why, and what disturbed the measurement."""
     for chapter in findings.chapters:
         ours, bare = chapter.series[OURS], chapter.series[BARE]
         yield (
@@ -98,13 +102,15 @@ def remarks(findings: Findings) -> Iterator[str]:
             + "; ".join(explain(ours))
             + "."
         )
-        others = max(run.spent.others for series in chapter.series.values() for run in series.runs)
-        if others >= DISTURBED:
-            yield (
-                f"{chapter.album.weight.name}: programs that are no part of this took up to {others:.0%} of the cores "
-                "during a run: its figures are lower than they could be."
-            )
+    others = [
+        run.spent.others for chapter in findings.chapters for each in chapter.series.values() for run in each.runs
+    ]
+    if max(others) >= DISTURBED:
+        yield (
+            f"Programs that are no part of this took {statistics.median(others):.0%} of the cores (median of all runs, "
+            f"{max(others):.0%} at most): on a quiet machine the figures are higher, (b)'s and (c)'s by the most."
+        )
     yield (
-        f"The {HOST}, the database, the broker and what is measured share the same {CORES} cores, in every way: "
-        "what one takes the others lack."
+        f"The {HOST}, the database, the broker and what is measured share the same {CORES} cores: what one of them "
+        "takes the others lack, and (c) has no database beside it."
     )

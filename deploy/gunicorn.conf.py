@@ -1,7 +1,10 @@
 """The web server's settings: ``gunicorn --config deploy/gunicorn.conf.py``. Options on its command line win."""
 
+import json
 import sys
 from pathlib import Path
+
+from gunicorn import util
 
 PROJECT = Path(__file__).resolve().parents[1]
 # The `gunicorn` script does not look for modules in the current folder before it has read this file.
@@ -44,3 +47,24 @@ loglevel = settings.LOG_LEVEL.lower()
 
 # Nobody steers gunicorn at run time; it would put its socket into the user's home.
 control_socket_disable = True
+
+
+# A client that falls silent in the middle of its body would hold a thread for good; eight of them would hold them all.
+SILENCE_SECONDS = 30
+
+
+def pre_request(worker, request):
+    """Called before each request is handled."""
+    request.unreader.sock.settimeout(SILENCE_SECONDS)
+
+
+def write_error(sock, status, reason, _message):
+    """What is not HTTP never gets to the service; here, too, errors are JSON, and nothing that was sent comes back."""
+    body = json.dumps({"error": f"not a request that can be read: {reason}"})
+    head = f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    security = "X-Content-Type-Options: nosniff\r\n"
+    util.write_nonblock(sock, f"{head}{security}Content-Length: {len(body) + 1}\r\n\r\n{body}\n".encode("latin-1"))
+
+
+# Gunicorn has no setting for it; its own is a page of HTML.
+util.write_error = write_error

@@ -54,6 +54,8 @@ class MariaDB:
         return [
             *(_program("mariadbd"), "--no-defaults", *_AS_ROOT),
             f"--datadir={self.folder / 'data'}",
+            # In /tmp two servers that begin at the same moment delete each other's temporary tables.
+            f"--tmpdir={self.folder}",
             f"--socket={self.folder / 's'}",
             f"--pid-file={self.folder / 'pid'}",
             f"--init-file={self.folder / 'accounts.sql'}",
@@ -77,6 +79,7 @@ class MariaDB:
         (self.folder / "accounts.sql").write_text(ACCOUNTS)
         argv = [_program("mariadb-install-db"), "--no-defaults", *_AS_ROOT]
         argv += [f"--datadir={self.folder / 'data'}", "--auth-root-authentication-method=normal", "--skip-test-db"]
+        argv += [f"--tmpdir={self.folder}"]
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"mariadb-install-db failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")

@@ -23,10 +23,14 @@ COMMANDS = {
     "submit": Entry("app.cli.client:submit_command", "Submit a job and, with --watch, follow it to its end."),
     "status": Entry("app.cli.client:status_command", "Show how far a job is and which stores failed."),
     "images": Entry("app.cli.client:images_command", "List the images of a job with their results or errors."),
+    "errors": Entry("app.cli.client:errors_command", "Show why images of a job failed, by error code."),
+    "retry": Entry("app.cli.client:retry_command", "Try images of a job again that failed."),
+    "cancel": Entry("app.cli.client:cancel_command", "Stop a job; results that are there stay."),
     "jobs": Entry("app.cli.client:jobs_command", "List jobs, newest first."),
     "visits": Entry("app.cli.client:visits_command", "List visits by store, area and period."),
     "run": Entry("app.cli.run:run_command", "Run the whole service until Ctrl-C."),
     "recover": Entry("app.cli.server:recover_command", "Find dropped work and ring for it, until stopped."),
+    "doctor": Entry("app.cli.checks:doctor_command", "Say how the service is, in sentences, also when parts are down."),
     "audit": Entry("app.cli.checks:audit_command", "Check that counters, chunks and images agree."),
 }
 
@@ -69,5 +73,5 @@ def main() -> None:
     """Thousands of store photos in, one result an image out.
 
     The client's commands talk to the service at --url or IMAGEJOBS_URL; run and recover are the service itself,
-    audit looks into its database.
+    doctor and audit look after it.
     """

@@ -60,6 +60,50 @@ def images_command(service: Service, job: int, state: str | None, error_code: st
     output.write(rows, form, table=columns.IMAGE_TABLE, cells=columns.IMAGE_CELLS)
 
 
+@click.command("errors")
+@job_argument
+@with_forms
+@with_service
+def errors_command(service: Service, job: int, form: str | None) -> None:
+    """Show why images of JOB failed: how many by each error code, and one of them."""
+    output.write(service.errors(job), form, table=columns.ERROR_TABLE, cells=columns.ERROR_TABLE)
+
+
+@click.command("retry")
+@job_argument
+@click.option("--error-code", "error_codes", multiple=True, help="Only those that failed with this code (repeatable).")
+@click.option("--store", "store_ids", multiple=True, help="Only those of this store (repeatable).")
+@click.option("--cancelled", is_flag=True, help="Also those that were cancelled.")
+@click.option("--watch", is_flag=True, help="Follow the job to its end; exit with 1 if it failed.")
+@with_service
+def retry_command(
+    service: Service,
+    job: int,
+    error_codes: tuple[str, ...],
+    store_ids: tuple[str, ...],
+    cancelled: bool,
+    watch: bool,
+) -> None:
+    """Try images of JOB again that failed; those that are good stay as they are."""
+    wanted = {"error_codes": error_codes or None, "store_ids": store_ids or None, "cancelled": cancelled}
+    done = service.retry(job, wanted)
+    click.echo(f"job {job}: {done['reopened']} images are tried again")
+    if left := done.get("unknown_store"):
+        click.echo(f"  {left} are not: their stores are not in the store master")
+    if watch:
+        sys.stdout.flush()
+        _finish(watching.follow(service, job))
+
+
+@click.command("cancel")
+@job_argument
+@with_service
+def cancel_command(service: Service, job: int) -> None:
+    """Stop JOB: open images are cancelled, results that are there stay."""
+    for line in _summary(service.cancel(job)):
+        click.echo(output.escaped(line))
+
+
 @click.command("jobs")
 @click.option("--state", type=click.Choice(["ongoing", "completed", "failed", "cancelled"]), help="Only in this state.")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="Most jobs to list.")
@@ -107,7 +151,8 @@ def _finish(status: dict[str, Any], *, is_json: bool = False) -> None:
 def _summary(status: dict[str, Any]) -> Iterator[str]:
     images = status.get("images", {})
     # The state tells a cancelled job from a failed one, which the status does not.
-    yield f"job {status['job_id']}: {status.get('state', status['status'])}"
+    is_stopping = status["status"] == "ongoing" and status.get("cancelled_at")
+    yield f"job {status['job_id']}: {'being cancelled' if is_stopping else status.get('state', status['status'])}"
     counts = [f"{images[name]} {name}" for name in ("done", "failed", "cancelled", "open") if images.get(name)]
     yield f"images: {images.get('total', 0)} ({', '.join(counts) or 'none yet'}){_pace(status)}"
     for entry in status.get("error", []):
@@ -118,6 +163,8 @@ def _pace(status: dict[str, Any]) -> str:
     if not (status.get("started_at") and status.get("finished_at")):
         left = status.get("eta_seconds")
         return "" if left is None else f", {watching.clock(left)} left"
+    if status.get("retried_at"):
+        return ""  # from the first start to the last end there were days of nothing
     seconds = (times.parse(status["finished_at"]) - times.parse(status["started_at"])).total_seconds()
     settled = status.get("images", {}).get("total", 0)
     return f" in {seconds:.1f} s" + (f", {settled / seconds:,.0f} images/s" if seconds else "")

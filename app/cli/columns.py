@@ -19,6 +19,10 @@ def _size(row: Row) -> str | None:
     return f"{row['width']}x{row['height']}" if row.get("width") else None
 
 
+def _example(field: str) -> Callable[[Row], object]:
+    return lambda row: next((example.get(field) for example in row.get("examples", [])), None)
+
+
 def _plain(*names: str) -> list[Column]:
     return [Column(name, name) for name in names]
 
@@ -38,6 +42,14 @@ IMAGE_CELLS = _plain(
     *("seq", "visit", "url", "state", "error_code", "error_message", "width", "height", "perimeter", "format", "bytes"),
     *("seconds", "attempts"),
 )
+
+ERROR_TABLE = [
+    Column("error", "error_code", 18),
+    Column("images", "images", 7),
+    Column("for example", _example("seq"), 11),
+    Column("url", _example("url")),
+    Column("reason", _example("error_message")),
+]
 
 JOB_TABLE = [
     Column("job", "job_id", 8),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import json
 import random
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -70,9 +72,16 @@ class Service:
         self._session.auth = _Bearer(key) if key else None
 
     def submit(self, body: bytes, *, idempotency_key: str) -> int:
-        """Create a job and return its id. The key makes the attempts after a lost answer return the same job."""
-        headers = {"Content-Type": "application/json", "Idempotency-Key": idempotency_key}
-        return int(self._ask("job_id", "POST", "/api/submit/", data=body, headers=headers)["job_id"])
+        """Create a job and return its id."""
+        return int(self._change("job_id", "/api/submit/", body, idempotency_key)["job_id"])
+
+    def cancel(self, job_id: int) -> dict[str, Any]:
+        """Stop a job and return its status."""
+        return self._change("status", f"/api/jobs/{job_id}/cancel", b"", uuid.uuid4().hex)
+
+    def retry(self, job_id: int, wanted: dict[str, Any]) -> dict[str, Any]:
+        """Open images of a job again; the answer says how many."""
+        return self._change("reopened", f"/api/jobs/{job_id}/retry", json.dumps(wanted).encode(), uuid.uuid4().hex)
 
     def status(self, job_id: int) -> dict[str, Any]:
         try:
@@ -94,6 +103,16 @@ class Service:
                 return
             if cursor == previous:
                 raise CannotError(f"{self.url} gives the same page again and again")
+
+    def errors(self, job_id: int) -> list[dict[str, Any]]:
+        """Why images of a job failed, by error code."""
+        found: list[dict[str, Any]] = self._ask("results", "GET", f"/api/jobs/{job_id}/errors")["results"]
+        return found
+
+    def _change(self, field: str, path: str, body: bytes, idempotency_key: str) -> dict[str, Any]:
+        """The key lets the attempts after a lost answer do nothing more, and get the first one's answer."""
+        headers = {"Content-Type": "application/json", "Idempotency-Key": idempotency_key}
+        return self._ask(field, "POST", path, data=body, headers=headers)
 
     def _ask(self, field: str, method: str, path: str, **options: Any) -> dict[str, Any]:
         """The answer, which has ``field``; asked again while the service is away and patience lasts."""

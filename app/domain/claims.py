@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Integer, and_, exists, func, or_, select, update
+from sqlalchemy import BigInteger, ColumnElement, Integer, and_, exists, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from app.domain import transactions
@@ -49,6 +49,7 @@ class Work:
     visit_seq: int | None
     url: str | None
     attempts: int  # before this one
+    attempts_before: int = 0  # ... of which so many were made before the last retry
 
 
 def claim(worker: str, *, images: int, lease_seconds: float, avoid_jobs: Collection[int] = ()) -> list[Claim] | None:
@@ -97,7 +98,8 @@ def _weight(priority: int) -> float:
 
 def _next_job(avoid_jobs: Collection[int]) -> Any:
     has_due = exists().where(Chunk.job_id == Job.id, Chunk.due_at <= db_now())
-    query = select(Job.id, Job.priority).where(Job.state == JobState.ONGOING, has_due)
+    is_open = and_(Job.state == JobState.ONGOING, Job.cancelled_at.is_(None))
+    query = select(Job.id, Job.priority).where(is_open, has_due)
     if avoid_jobs:
         query = query.where(Job.id.not_in(list(avoid_jobs)))
     return query.order_by(Job.turn, Job.id).limit(1)
@@ -116,12 +118,10 @@ def _due_chunks(job_id: int) -> Any:
 
 
 def _load(session: Session, job_id: int, taken: Sequence[Any]) -> list[Claim]:
-    ranges = [Image.seq.between(chunk.first_image, chunk.first_image + chunk.images - 1) for chunk in taken]
     rows = session.execute(
-        select(Image.seq, Image.visit_seq, Image.url, Image.attempts)
+        select(Image.seq, Image.visit_seq, Image.url, Image.attempts, Image.attempts_before)
         .where(
-            Image.job_id == job_id,
-            or_(*ranges),
+            are_of(job_id, taken),
             Image.state == ImageState.OPEN,
             or_(Image.next_attempt_at.is_(None), Image.next_attempt_at <= db_now()),
         )
@@ -130,10 +130,18 @@ def _load(session: Session, job_id: int, taken: Sequence[Any]) -> list[Claim]:
     return [_as_claim(ChunkKey(job_id, chunk.seq), chunk, rows) for chunk in taken]
 
 
+def are_of(job_id: int, chunks: Sequence[Any]) -> ColumnElement[bool]:
+    """Whether an image lies in one of these chunks, which know ``first_image`` and ``images``."""
+    ranges = [(chunk.first_image, chunk.first_image + chunk.images - 1) for chunk in chunks]
+    # Bounds for all of them, since SQLite would else walk the whole job for ranges that are joined by OR.
+    is_near = Image.seq.between(min(first for first, _ in ranges), max(last for _, last in ranges))
+    return and_(Image.job_id == job_id, is_near, or_(*(Image.seq.between(*each) for each in ranges)))
+
+
 def _as_claim(key: ChunkKey, chunk: Any, rows: Iterable[Any]) -> Claim:
     token, first, last = chunk.claim + 1, chunk.first_image, chunk.first_image + chunk.images - 1
     work = tuple(
-        Work(key.job_id, row.seq, key, token, row.visit_seq, row.url, row.attempts)
+        Work(key.job_id, row.seq, key, token, row.visit_seq, row.url, row.attempts, row.attempts_before)
         for row in rows
         if first <= row.seq <= last
     )
@@ -153,25 +161,55 @@ def renew(held: Collection[tuple[ChunkKey, int]], *, lease_seconds: float) -> No
 
 def release(finished: Collection[tuple[ChunkKey, int]]) -> None:
     """Give chunks back that this process no longer works on; what is open in them is due at once, or when it says."""
-    transactions.run(lambda session: give_back(session, finished))
+
+    def work(session: Session) -> None:
+        lock(session, finished)
+        give_back(session, finished)
+
+    transactions.run(work)
+
+
+def lock(session: Session, wanted: Collection[tuple[ChunkKey, int]]) -> set[tuple[ChunkKey, int]]:
+    """Lock these chunks until the transaction ends; returns those of which the claim still holds."""
+    if not wanted:
+        return set()
+    rows = session.execute(
+        select(Chunk.job_id, Chunk.seq, Chunk.claim)
+        .where(tuple_(Chunk.job_id, Chunk.seq).in_(sorted(tuple(key) for key, _ in wanted)))
+        .order_by(Chunk.job_id, Chunk.seq)
+        .with_for_update()
+    )
+    return {(ChunkKey(row.job_id, row.seq), row.claim) for row in rows} & set(wanted)
 
 
 def give_back(session: Session, finished: Collection[tuple[ChunkKey, int]]) -> None:
-    """Set from its images when each chunk is due again: with the earliest open one, never if none is; no commit."""
+    """Set from its images when each chunk is due again: with the earliest open one, never if none is; no commit.
+
+    The chunks are locked: an image that a retry opens at this moment would else be forgotten.
+    """
     if not finished:
         return
-    due_at = (
-        select(func.min(func.coalesce(Image.next_attempt_at, db_now())))
-        .where(
-            Image.job_id == Chunk.job_id,
-            Image.seq.between(Chunk.first_image, Chunk.first_image + Chunk.images - 1),
-            Image.state == ImageState.OPEN,
+    keys = sorted(tuple(key) for key, _ in finished)
+    chunks = session.execute(
+        select(Chunk.job_id, Chunk.seq, Chunk.first_image, Chunk.images).where(
+            tuple_(Chunk.job_id, Chunk.seq).in_(keys)
         )
+    )
+    ranges = {ChunkKey(chunk.job_id, chunk.seq): chunk for chunk in chunks}
+    for key, token in sorted(finished):
+        if key in ranges:
+            session.execute(
+                update(Chunk)
+                .where(Chunk.job_id == key.job_id, Chunk.seq == key.seq, Chunk.claim == token)
+                .values(due_at=_earliest_open(ranges[key]))
+            )
+
+
+def _earliest_open(chunk: Any) -> Any:
+    # With the chunk's own columns as bounds MySQL would read all images of the job for each of its chunks.
+    first, last = chunk.first_image, chunk.first_image + chunk.images - 1
+    return (
+        select(func.min(func.coalesce(Image.next_attempt_at, db_now())))
+        .where(Image.job_id == chunk.job_id, Image.seq.between(first, last), Image.state == ImageState.OPEN)
         .scalar_subquery()
     )
-    for key, token in sorted(finished):
-        session.execute(
-            update(Chunk)
-            .where(Chunk.job_id == key.job_id, Chunk.seq == key.seq, Chunk.claim == token)
-            .values(due_at=due_at)
-        )

@@ -23,6 +23,8 @@ from app.models import ImageState
 from app.processors import DecodeLimits, ImageFile, perimeter
 
 POLL_SECONDS = 0.25
+# Pauses end in steps of this, so that hundreds of them do not wake the thread one by one.
+TICK_SECONDS = 0.005
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ class Conveyor:
     def _poll_seconds(self) -> float:
         if not self._pausing:
             return POLL_SECONDS
-        return min(max(self._pausing[0][0] - time.monotonic(), 0), POLL_SECONDS)
+        return min(max(self._pausing[0][0] - time.monotonic(), TICK_SECONDS), POLL_SECONDS)
 
     def _take_in(self, fetched: Sequence[tuple[Work, Fetched | ImageError | HeldBack]]) -> None:
         done: list[Outcome] = []

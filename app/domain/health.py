@@ -22,14 +22,18 @@ def check_database() -> None:
 
 def has_broker() -> bool:
     """Whether the broker answers a ping within about a second."""
-    client = redis.Redis.from_url(
+    try:
+        with broker_client() as client:
+            return bool(client.ping())
+    except (redis.RedisError, OSError):
+        return False
+
+
+def broker_client() -> redis.Redis:
+    """A client of the broker that gives up within about a second; close it."""
+    return redis.Redis.from_url(
         broker.client_url(settings.REDIS_URL, settings.DATA_DIR),
         socket_connect_timeout=PING_SECONDS,
         socket_timeout=PING_SECONDS,
         retry=Retry(NoBackoff(), 0),
     )
-    try:
-        with client:
-            return bool(client.ping())
-    except (redis.RedisError, OSError):
-        return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from importlib import metadata
 from typing import cast
 
 from flask import Flask, current_app
@@ -12,6 +13,7 @@ from flask import Flask, current_app
 from app.domain.conveyor import ConveyorOptions
 from app.domain.outcomes import RetryPolicy
 from app.domain.pump import Pump, PumpOptions
+from app.domain.workers import Identity
 from app.extensions import settings
 from app.fetching import FetchLimits
 from app.processors import DecodeLimits
@@ -19,12 +21,18 @@ from config import Settings
 
 # A worker that is asked to stop has this long for what is in flight; supervisors should wait 35 s before they kill.
 STOP_SECONDS = 20.0
+LEAST_STUCK_SECONDS = 60.0
 
 _starting = threading.Lock()
 
 
+def start() -> None:
+    """Start this process's pump: from then on it looks for work now and then, and hears the bells. Once is enough."""
+    _pump().start()
+
+
 def work() -> bool:
-    """Work on whatever is due for one slice of time; True where more is left. The pump starts with the first call."""
+    """Work on whatever is due for one slice of time; True where more is left. Starts the pump where nobody has."""
     return _pump().work(settings.SLICE_SECONDS)
 
 
@@ -68,10 +76,20 @@ def _options(options: Settings) -> PumpOptions:
         retry=RetryPolicy(options.RETRY_ATTEMPTS, options.RETRY_BASE_SECONDS, options.RETRY_MAX_SECONDS),
     )
     return PumpOptions(
-        worker=f"{socket.gethostname()[:80]}:{os.getpid()}",
-        slots=options.SLOTS,
+        me=_identity(options.SLOTS),
         lease_seconds=options.LEASE_SECONDS,
         flush_seconds=options.FLUSH_SECONDS,
         stop_seconds=STOP_SECONDS,
+        # Twice what an image may take, and room for the database's own retries.
+        stuck_seconds=2 * (options.FETCH_TIMEOUT_SECONDS + options.GPU_PAUSE_MAX_SECONDS) + LEAST_STUCK_SECONDS,
         conveyor=conveyor,
     )
+
+
+def _identity(slots: int) -> Identity:
+    host, pid = socket.gethostname()[:80], os.getpid()
+    try:
+        version = metadata.version("imagejobs")
+    except metadata.PackageNotFoundError:  # run from a folder that is not installed, as in the container
+        version = "unknown"
+    return Identity(f"{host}:{pid}", host, pid, slots, version)

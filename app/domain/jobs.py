@@ -8,18 +8,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, exists, func, insert, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import exists, func, insert, select
 from sqlalchemy.orm import Session
 
 from app import queues
-from app.domain import cursors, transactions
+from app.domain import cursors, idempotency, transactions
 from app.domain.claims import PRIORITY_NORMAL
-from app.errors import ConflictError, NotFoundError, TooManyImagesError, UnavailableError
+from app.domain.idempotency import Idempotency
+from app.errors import NotFoundError, TooManyImagesError
 from app.extensions import settings
 from app.models import (
     Chunk,
-    IdempotencyKey,
     Image,
     ImageState,
     Job,
@@ -36,7 +35,6 @@ CHUNKS_A_JOB = 16
 LEAST_CHUNK = 10
 IDS_A_QUERY = 1000
 UNKNOWN_STORE = {"error_code": "unknown_store", "error_message": "not in the store master"}
-NOBODY = 0  # the owner of keys as long as callers have no names
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +55,6 @@ class NewJob:
 
 
 @dataclass(frozen=True, slots=True)
-class Idempotency:
-    """The client's name for a request, and what the request was."""
-
-    key: str
-    request_sha256: str
-
-
-@dataclass(frozen=True, slots=True)
 class Created:
     job_id: int
     is_new: bool
@@ -81,79 +71,47 @@ class JobFilter:
     end: datetime | None = None
 
 
-def create(new: NewJob, idempotency: Idempotency | None = None) -> Created:
+def create(new: NewJob, name: Idempotency | None = None) -> Created:
     """Store a job with its visits, chunks and images in one transaction, then ring for workers.
 
-    With the ``idempotency`` of an earlier call it returns that call's job. A transaction repeated after a lost COMMIT
+    With the ``name`` of an earlier call it returns that call's job. A transaction repeated after a lost COMMIT
     finds its own job by ``submission``. Raises TooManyImagesError, ConflictError, UnavailableError.
     """
     images = sum(len(visit.urls) for visit in new.visits)
     if images > settings.JOB_MAX_IMAGES:
         raise TooManyImagesError(f"{images} images are more than the {settings.JOB_MAX_IMAGES} that a job may have")
     submission = uuid.uuid4().hex
-    try:
-        created = transactions.run(lambda session: _create(session, new, idempotency, submission))
-    except IntegrityError as error:
-        created = _created_meanwhile(submission, idempotency, error)
+    created = idempotency.run(lambda session: _create(session, new, name, submission))
     if created.chunks:
         queues.ring(bells=min(created.chunks, CHUNKS_A_JOB))
     return created
 
 
-def _create(session: Session, new: NewJob, idempotency: Idempotency | None, submission: str) -> Created:
-    known = _find_created(session, submission, idempotency)
+def _create(session: Session, new: NewJob, name: Idempotency | None, submission: str) -> Created:
+    known = _find_created(session, name, submission)
     if known:
         return known
     now = session.scalars(select(db_now())).one()
-    plan = _Plan.of(new, _known_stores(session, {visit.store_id for visit in new.visits}))
+    plan = _Plan.of(new, known_stores(session, {visit.store_id for visit in new.visits}))
     connection = session.connection()
     job_id = connection.execute(insert(Job).values(**plan.job(session, submission, now))).lastrowid
-    if idempotency:
-        # Here a second transaction with the same key waits for this one, and then fails by the primary key.
-        connection.execute(insert(IdempotencyKey).values(**_key_row(idempotency, job_id, now)))
+    idempotency.remember(session, name, job_id)
     for table, rows in plan.rows(job_id, now):
         if rows:
             connection.execute(insert(table), rows)
     return Created(job_id, True, len(plan.chunk_starts))
 
 
-def _find_created(session: Session, submission: str, idempotency: Idempotency | None) -> Created | None:
+def _find_created(session: Session, name: Idempotency | None, submission: str) -> Created | None:
     """The job that an earlier run of this transaction, or an earlier request, has made."""
     job = session.execute(select(Job.id, Job.images_open).where(Job.submission == submission)).first()
     if job:
         return Created(job.id, True, chunks=CHUNKS_A_JOB if job.images_open else 0)
-    if not idempotency:
-        return None
-    has_key = (IdempotencyKey.owner_id == NOBODY) & (IdempotencyKey.key == idempotency.key)
-    session.execute(
-        delete(IdempotencyKey)
-        .where(has_key, IdempotencyKey.created_at < db_now(-3600 * settings.IDEMPOTENCY_HOURS))
-        .execution_options(synchronize_session=False)
-    )
-    first = session.execute(select(IdempotencyKey.job_id, IdempotencyKey.request_sha256).where(has_key)).first()
-    if first and first.request_sha256 != idempotency.request_sha256:
-        raise ConflictError(f"Idempotency-Key: used before with another body, for job {first.job_id}")
+    first = idempotency.recall(session, name)
     return Created(first.job_id, False) if first else None
 
 
-def _created_meanwhile(submission: str, idempotency: Idempotency | None, error: IntegrityError) -> Created:
-    found = transactions.run(lambda session: _find_created(session, submission, idempotency))
-    if not found:
-        raise UnavailableError("the same Idempotency-Key expired just now; send the request again") from error
-    return found
-
-
-def _key_row(idempotency: Idempotency, job_id: int, now: datetime) -> dict[str, Any]:
-    return {
-        "owner_id": NOBODY,
-        "key": idempotency.key,
-        "request_sha256": idempotency.request_sha256,
-        "job_id": job_id,
-        "created_at": now,
-    }
-
-
-def _known_stores(session: Session, ids: Iterable[str]) -> set[str]:
+def known_stores(session: Session, ids: Iterable[str]) -> set[str]:
     wanted = sorted(ids)
     slices = [wanted[start : start + IDS_A_QUERY] for start in range(0, len(wanted), IDS_A_QUERY)]
     return {known for part in slices for known in session.scalars(select(Store.id).where(Store.id.in_(part)))}
@@ -175,7 +133,7 @@ class _Plan:
         images = [(seq, url) for seq, visit in enumerate(new.visits) for url in visit.urls]
         is_open = [visit.store_id in stores for visit in new.visits]
         open_images = [seq for seq, (visit_seq, _) in enumerate(images) if is_open[visit_seq]]
-        size = min(settings.CHUNK_SIZE, max(LEAST_CHUNK, len(open_images) // CHUNKS_A_JOB))
+        size = chunk_size(len(open_images))
         # Chunks are equal stretches of the images as sent; one that holds images of unknown stores only has no work.
         starts = sorted({seq - seq % size for seq in open_images})
         return cls(new, stores, images, is_open, starts, size)
@@ -188,7 +146,7 @@ class _Plan:
             "owner_id": self.new.owner_id,
             "state": JobState.ONGOING if images_open else JobState.FAILED,
             "priority": self.new.priority,
-            "turn": _first_turn(session),
+            "turn": first_turn(session),
             "visits_total": len(self.new.visits),
             "images_total": len(self.images),
             "images_open": images_open,
@@ -256,7 +214,12 @@ class _Plan:
         }
 
 
-def _first_turn(session: Session) -> int:
+def chunk_size(images: int) -> int:
+    """How many images a chunk has where so many are to be worked on."""
+    return min(settings.CHUNK_SIZE, max(LEAST_CHUNK, images // CHUNKS_A_JOB))
+
+
+def first_turn(session: Session) -> int:
     """Ahead of the job that has waited longest: a new job need not catch up on what others were given before it."""
     least = session.scalar(select(func.min(Job.turn)).where(Job.state == JobState.ONGOING))
     return 0 if least is None else least - 1
@@ -267,9 +230,9 @@ def get(job_id: int) -> Job:
     return transactions.read(lambda session: load(session, job_id))
 
 
-def load(session: Session, job_id: int) -> Job:
-    """One job within a transaction. Raises NotFoundError."""
-    job = session.get(Job, job_id) if 0 < job_id <= cursors.MOST_NUMBER else None
+def load(session: Session, job_id: int, *, is_locked: bool = False) -> Job:
+    """One job within a transaction, its row locked where asked for. Raises NotFoundError."""
+    job = session.get(Job, job_id, with_for_update=is_locked) if 0 < job_id <= cursors.MOST_NUMBER else None
     if job is None:
         raise NotFoundError("no such job")
     return job

@@ -11,13 +11,13 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import BigInteger, Float, Integer, SmallInteger, String, and_, case, func, select, tuple_, update
+from sqlalchemy import BigInteger, Float, Integer, SmallInteger, String, and_, case, func, select, update
 from sqlalchemy.orm import Session
 
 from app.domain import claims, transactions
 from app.domain.claims import ChunkKey
 from app.domain.outcomes import Outcome
-from app.models import Chunk, Image, ImageState, Job, JobState, Visit, VisitState
+from app.models import Image, ImageState, Job, JobState, Visit, VisitState
 from app.sql import db_now, json_rows
 
 
@@ -166,24 +166,13 @@ def _settle(
     finished: Collection[tuple[ChunkKey, int]],
     write: Callable[[Session, list[Outcome]], list[Outcome]],
 ) -> Settlement:
-    held = _lock_chunks(session, {(outcome.work.chunk, outcome.work.token) for outcome in outcomes} | set(finished))
+    held = claims.lock(session, {(outcome.work.chunk, outcome.work.token) for outcome in outcomes} | set(finished))
     ours = [outcome for outcome in outcomes if (outcome.work.chunk, outcome.work.token) in held]
     counted = write(session, ours) if ours else []
-    closed = _count(session, [outcome for outcome in counted if outcome.state is not ImageState.OPEN])
+    # Before the jobs are locked: claims lock chunks first too.
     claims.give_back(session, finished)
+    closed = _count(session, [outcome for outcome in counted if outcome.state is not ImageState.OPEN])
     return Settlement(len(counted), len(outcomes) - len(counted), closed)
-
-
-def _lock_chunks(session: Session, wanted: Collection[tuple[ChunkKey, int]]) -> set[tuple[ChunkKey, int]]:
-    if not wanted:
-        return set()
-    rows = session.execute(
-        select(Chunk.job_id, Chunk.seq, Chunk.claim)
-        .where(tuple_(Chunk.job_id, Chunk.seq).in_(sorted(tuple(key) for key, _ in wanted)))
-        .order_by(Chunk.job_id, Chunk.seq)
-        .with_for_update()
-    )
-    return {(ChunkKey(row.job_id, row.seq), row.claim) for row in rows} & set(wanted)
 
 
 def _expect_all(session: Session, outcomes: list[Outcome]) -> list[Outcome]:
@@ -242,6 +231,11 @@ def _count(session: Session, settled: list[Outcome]) -> tuple[int, ...]:
     return close(session, sorted(jobs))
 
 
+def settle_visits(session: Session, job_id: int, seqs: Iterable[int]) -> None:
+    """Settle those of a job's visits that have no open image left; no commit."""
+    session.execute(_settle_visits, {"sums": json.dumps([(job_id, seq) for seq in sorted(seqs)])})
+
+
 def close(session: Session, job_ids: Sequence[int]) -> tuple[int, ...]:
     """Close those of the jobs that have no open image left, and return them; no commit."""
     is_finished = and_(Job.id.in_(job_ids), Job.images_open == 0, Job.state == JobState.ONGOING)
@@ -252,7 +246,8 @@ def close(session: Session, job_ids: Sequence[int]) -> tuple[int, ...]:
             .where(Job.id.in_(closing))
             .values(
                 state=case(
-                    (Job.cancelled_at.is_not(None), JobState.CANCELLED.value),
+                    # Not by cancelled_at: the last images may have been settled before the cancellation came to them.
+                    (Job.images_cancelled > 0, JobState.CANCELLED.value),
                     (Job.images_failed > 0, JobState.FAILED.value),
                     else_=JobState.COMPLETED.value,
                 ),

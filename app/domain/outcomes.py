@@ -46,8 +46,11 @@ class RetryPolicy:
 
 
 def failed(work: Work, error: ImageError, policy: RetryPolicy) -> Outcome:
-    """The outcome of an attempt that raised ``error``: open again while the policy allows it, else failed."""
-    attempt = work.attempts + 1
+    """The outcome of an attempt that raised ``error``: open again while the policy allows it, else failed.
+
+    The policy counts from the last retry on.
+    """
+    attempt = work.attempts - work.attempts_before + 1
     if error.transient and attempt < policy.attempts:
         delay = policy.delay_seconds(attempt, error.retry_after)
         return Outcome(work, ImageState.OPEN, error_code=error.code, error_message=error.message, delay_seconds=delay)

@@ -1,9 +1,9 @@
 """The engine of a worker process: it keeps hundreds of images in flight and its slots full.
 
-Three threads, each with one thing to wait for::
+Three threads, each with one thing to wait for, and a fourth that watches them::
 
-    claimer --claims--> conveyor --outcomes--> writer
-    (database)          (network, pauses)      (database)
+    claimer --claims--> conveyor --outcomes--> writer        heart
+    (database)          (network, pauses)      (database)    (the clock)
 
 The conveyor downloads, reads and pauses; it never touches the database. The writer puts outcomes down in batches. The
 claimer fetches the next chunks before the last ones have drained, so that neither the tail of a chunk nor a slow host
@@ -20,31 +20,36 @@ from dataclasses import dataclass
 
 import structlog
 from flask import Flask
+from sqlalchemy.exc import DBAPIError
 
 from app import memory
-from app.domain import claims
+from app.domain import claims, workers
 from app.domain.conveyor import Conveyor, ConveyorOptions
 from app.domain.hands import Hands
+from app.domain.workers import BEAT_SECONDS, Identity, Progress
 from app.domain.writer import Writer
 from app.errors import UnavailableError
 
 log = structlog.get_logger()
 
 IDLE_LOOK_SECONDS = 0.25
+# Without a bell the database is asked this often: a lost bell or a deaf consumer costs seconds.
+UNRUNG_LOOK_SECONDS = 5.0
 DATABASE_AWAY_SECONDS = 1.0
 # Claims go on for this long after a slice has ended, so that the next one finds full slots.
 SLICE_GAP_SECONDS = 2.0
+DIED, STUCK = 70, 75  # exit codes: a thread ended by an error; work was held and nothing written
 
 
 @dataclass(frozen=True)
 class PumpOptions:
     """What a worker process is allowed: see the settings of the same names."""
 
-    worker: str
-    slots: int
+    me: Identity
     lease_seconds: float
     flush_seconds: float
     stop_seconds: float
+    stuck_seconds: float  # longer than any one image may take
     conveyor: ConveyorOptions
 
 
@@ -63,8 +68,12 @@ class Pump:
         self._looked = threading.Condition()  # tells a waiting task that the claimer found nothing
         self._empty_looks = 0
         self._claim_until = 0.0
+        self._look_at = 0.0  # ... and from then on without a slice
         self._is_stopping = False
+        self._has_ended = threading.Event()
+        self._starting = threading.Lock()
         self._threads: list[threading.Thread] = []
+        self._heart: list[threading.Thread] = []
 
     def work(self, seconds: float) -> bool:
         """Hold the pump open until nothing is left or ``seconds`` are over; True where more is left.
@@ -75,7 +84,7 @@ class Pump:
         if self._is_stopping or not self._slice.acquire(blocking=False):
             return False
         try:
-            self._start()
+            self.start()
             return self._hold_open(time.monotonic() + seconds)
         finally:
             self._slice.release()
@@ -103,16 +112,25 @@ class Pump:
         """Wait, after ``stop``, until everything held is written or given back."""
         for thread in self._threads:
             thread.join(self._options.stop_seconds + DATABASE_AWAY_SECONDS)
+        self._has_ended.set()
+        for thread in self._heart:
+            thread.join(DATABASE_AWAY_SECONDS)
+
+    def start(self) -> None:
+        """Start the threads, once; from then on they look for work by themselves now and then."""
+        with self._starting:
+            if not self._threads:
+                self._start()
 
     def _start(self) -> None:
-        if self._threads:
-            return
         memory.keep_freed_bodies()
+        memory.leave_alone_what_stays()
         self._threads = [
             self._thread("claimer", self._claim),
             self._thread("conveyor", self._convey),
             self._thread("writer", self._writer.run),
         ]
+        self._heart = [self._thread("heart", self._beat)]
 
     def _thread(self, name: str, target: Callable[[], None]) -> threading.Thread:
         thread = threading.Thread(target=self._guarded, args=(target,), name=name, daemon=True)
@@ -127,7 +145,7 @@ class Pump:
                 target()
         except BaseException:
             log.critical("worker thread died", exc_info=True)
-            os._exit(70)
+            os._exit(DIED)
 
     def _convey(self) -> None:
         self._conveyor.run(on_room=self._has_room.set)
@@ -137,8 +155,9 @@ class Pump:
         while not self._is_stopping:
             self._has_room.wait(IDLE_LOOK_SECONDS)
             self._has_room.clear()
-            is_wanted = self._conveyor.room >= self._conveyor.least_claim and time.monotonic() < self._claim_until
-            if is_wanted and not self._claim_once():
+            is_open = time.monotonic() < self._claim_until or time.monotonic() >= self._look_at
+            if is_open and self._conveyor.room >= self._conveyor.least_claim and not self._claim_once():
+                self._look_at = time.monotonic() + UNRUNG_LOOK_SECONDS
                 # However often the conveyor reports room, the database is asked again after a while or a bell.
                 self._note_empty_look()
                 self._rung.wait(IDLE_LOOK_SECONDS)
@@ -152,7 +171,7 @@ class Pump:
     def _claim_once(self) -> bool:
         try:
             claimed = claims.claim(
-                self._options.worker,
+                self._options.me.name,
                 images=self._conveyor.room,
                 lease_seconds=self._options.lease_seconds,
                 avoid_jobs=self._hands.stuck_jobs(self._conveyor.waiting_room),
@@ -166,4 +185,29 @@ class Pump:
         self._hands.take(each for each in claimed if each.work)
         self._writer.give_back([(each.key, each.token) for each in claimed if not each.work])
         self._conveyor.add(work for each in claimed for work in each.work)
+        return True
+
+    def _beat(self) -> None:
+        """Tell the database that this process lives, and end it where it holds work and gets nowhere with it."""
+        progress = Progress(self._options.stuck_seconds)
+        while True:
+            is_heard = self._tell()
+            if is_heard and progress.is_stuck(is_holding=not self._hands.is_empty, settled=self._writer.written):
+                log.critical("worker stuck", in_flight=self._hands.images, settled=self._writer.written)
+                os._exit(STUCK)
+            if self._has_ended.wait(BEAT_SECONDS):
+                break
+        self._tell(is_last=True)
+
+    def _tell(self, *, is_last: bool = False) -> bool:
+        me = self._options.me
+        try:
+            if is_last:
+                workers.leave(me.name)
+            elif not workers.beat(me.name, in_flight=self._hands.images, settled=self._writer.written):
+                workers.join(me)
+        except (UnavailableError, DBAPIError) as error:
+            # Nobody is served worse because a row is missing.
+            log.warning("worker not noted", reason=str(error)[:200])
+            return False
         return True

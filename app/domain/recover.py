@@ -1,7 +1,8 @@
 """The recover loop: it finds what was dropped, and rings for it.
 
 Level-triggered: it asks what is due now and not what has happened, so a message that Redis lost, a worker that died
-with its lease and a retry that has come due are all the same to it. Two loops at once are harmless.
+with its lease and a retry that has come due are all the same to it. Likewise it goes on with cancellations that a web
+process left half done. Two loops at once are harmless.
 """
 
 from __future__ import annotations
@@ -9,20 +10,21 @@ from __future__ import annotations
 import threading
 
 import structlog
-from sqlalchemy import delete, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app import queues
-from app.domain import transactions
+from app.domain import cancellations, idempotency, transactions, workers
 from app.errors import UnavailableError
 from app.extensions import settings
-from app.models import Chunk, IdempotencyKey
+from app.models import Chunk
 from app.sql import db_now
 
 log = structlog.get_logger()
 
-MOST_FORGOTTEN_AT_ONCE = 1000
 HOUR_SECONDS = 3600.0
+# A few bells each time wake as many idle workers; busy ones find the work by themselves.
+BELLS_A_LOOK = 4
 
 
 def run(stop: threading.Event) -> None:
@@ -31,8 +33,10 @@ def run(stop: threading.Event) -> None:
     while True:
         try:
             recover()
+            cancellations.resume()
             if seconds_since_purge >= HOUR_SECONDS:
-                forget_idempotency_keys()
+                idempotency.forget()
+                workers.forget()
                 seconds_since_purge = 0.0
         except UnavailableError:
             log.warning("nothing recovered", reason="the database is away")
@@ -42,7 +46,7 @@ def run(stop: threading.Event) -> None:
 
 
 def recover() -> int:
-    """Ring for chunks that are due; returns how many are, counting no further than is worth ringing for."""
+    """Ring for chunks that are due; returns for how many it rang."""
     due = transactions.read(_count_due)
     if due:
         queues.ring(due)
@@ -50,27 +54,5 @@ def recover() -> int:
 
 
 def _count_due(session: Session) -> int:
-    some = select(Chunk.job_id).where(Chunk.due_at <= db_now()).limit(queues.MOST_UNHEARD).subquery()
+    some = select(Chunk.job_id).where(Chunk.due_at <= db_now()).limit(BELLS_A_LOOK).subquery()
     return session.scalar(select(func.count()).select_from(some)) or 0
-
-
-def forget_idempotency_keys() -> None:
-    """Delete keys older than ``IDEMPOTENCY_HOURS``, in slices that lock little."""
-    oldest = db_now(-settings.IDEMPOTENCY_HOURS * HOUR_SECONDS)
-    while transactions.run(lambda session: _forget_some(session, oldest)) == MOST_FORGOTTEN_AT_ONCE:
-        pass
-
-
-def _forget_some(session: Session, oldest: object) -> int:
-    old = session.execute(
-        select(IdempotencyKey.owner_id, IdempotencyKey.key)
-        .where(IdempotencyKey.created_at < oldest)
-        .limit(MOST_FORGOTTEN_AT_ONCE)
-    ).all()
-    for owner_id, key in old:
-        session.execute(
-            delete(IdempotencyKey).where(
-                IdempotencyKey.owner_id == owner_id, IdempotencyKey.key == key, IdempotencyKey.created_at < oldest
-            )
-        )
-    return len(old)

@@ -36,10 +36,15 @@ class Status:
 
     @property
     def eta_seconds(self) -> float | None:
-        """The time left at the rate since the job was started; None while there is no rate to tell from."""
+        """The time left at the rate since the job was started; None while there is no rate to tell from.
+
+        There is none after a retry: what was settled before it took time of its own.
+        """
         job = self.job
         if not job.images_open:
             return 0.0
+        if job.retried_at:
+            return None
         settled = job.images_done + job.images_failed
         elapsed = (self.now - job.started_at).total_seconds() if job.started_at else 0.0
         return round(job.images_open * elapsed / settled, 1) if settled and elapsed > 0 else None

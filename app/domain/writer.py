@@ -37,6 +37,7 @@ class Writer:
         self._empty: list[Lease] = []  # claimed chunks that held nothing to do
         self._is_closed = False
         self._renewed_at = time.monotonic()
+        self.written = 0  # outcomes that the database has taken, or refused for good
 
     def add(self, done: Sequence[Outcome]) -> None:
         with self._changed:
@@ -89,7 +90,9 @@ class Writer:
         finished = [*self._hands.finish(outcome.work for outcome in batch), *empty]
         while True:
             try:
-                return self._settle(batch, finished)
+                self._settle(batch, finished)
+                self.written += len(batch)
+                return
             except UnavailableError:
                 log.warning("results kept", reason="the database is away", results=len(batch))
                 if self._is_closed:
@@ -103,7 +106,9 @@ class Writer:
             self._settle_in_parts(batch, finished, error)
             return
         if settlement.refused:
-            log.warning("results refused", results=settlement.refused, reason="their lease had run out")
+            log.warning(
+                "results refused", results=settlement.refused, reason="their lease ran out or their job was cancelled"
+            )
         for job_id in settlement.closed_jobs:
             log.info("job closed", job_id=job_id)
 
@@ -117,8 +122,10 @@ class Writer:
             lifecycle.settle([_without_result(batch[0], reason)], finished)
             return
         middle = len(batch) // 2
-        self._settle(batch[:middle], ())
-        self._settle(batch[middle:], finished)
+        # A chunk goes back with the last of its outcomes: should we die in between, none stays behind a closed job.
+        later = {(outcome.work.chunk, outcome.work.token) for outcome in batch[middle:]}
+        self._settle(batch[:middle], [lease for lease in finished if lease not in later])
+        self._settle(batch[middle:], [lease for lease in finished if lease in later])
 
     def _renew(self) -> None:
         if time.monotonic() - self._renewed_at < self._lease_seconds / RENEWALS_A_LEASE:

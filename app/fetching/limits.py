@@ -20,7 +20,7 @@ class FetchLimits:
     max_bytes_in_flight: int = 256 * 1024 * 1024
     max_redirects: int = 5
     max_url_bytes: int = 8192
-    dns_threads: int = 16
+    dns_threads: int = 32
     dns_timeout_seconds: float = 5.0
     dns_cache_seconds: float = 30.0
     dns_cache_names: int = 10_000

@@ -5,6 +5,7 @@ Remembering is safe because the address is checked again on the very socket that
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
@@ -19,6 +20,9 @@ from app.fetching import codes
 # getaddrinfo cannot be interrupted: a thread that is stuck in it is given up and another started, up to this many
 # times the usual number.
 STUCK_THREADS_FACTOR = 4
+# For glibc, which reads it when a thread first looks a name up: a query that got lost is asked again after one second
+# instead of five. An environment that says something else is left alone.
+RES_OPTIONS = "timeout:1 attempts:3"
 _NOT_FOUND = {getattr(socket, name) for name in ("EAI_NONAME", "EAI_NODATA", "EAI_ADDRFAMILY") if hasattr(socket, name)}
 
 
@@ -48,6 +52,7 @@ class Resolver:
         on_answer: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        os.environ.setdefault("RES_OPTIONS", RES_OPTIONS)
         self._most_threads = threads
         self._timeout = timeout_seconds
         self._cache_seconds = cache_seconds

@@ -1,10 +1,8 @@
-"""What is done to an image: pure modules with ``NAME``, ``VERSION`` and ``execute(img_obj)``, registered here."""
+"""What is done to an image: pure modules with ``NAME``, ``VERSION`` and ``execute(img_obj)``."""
 
 from __future__ import annotations
 
 from app.processors import perimeter
 from app.processors.image_file import DecodeLimits, ImageFile
 
-REGISTERED = (perimeter,)
-
-__all__ = ["REGISTERED", "DecodeLimits", "ImageFile", "perimeter"]
+__all__ = ["DecodeLimits", "ImageFile", "perimeter"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flask_openapi import Info, OpenAPI
+from pydantic import BaseModel
 
 from app.web import schemas
 
@@ -44,6 +45,11 @@ def _error(description: str) -> dict[str, Any]:
     return {"description": description, "content": content}
 
 
+def _answer(description: str, model: type[BaseModel]) -> dict[str, Any]:
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}
+    return {"description": description, "content": content}
+
+
 BAD_REQUEST = _error("What was sent cannot be taken; the sentence says which field and why")
 NO_SUCH_JOB = _error("There is no such job")
 AWAY = {
@@ -62,11 +68,12 @@ UNKNOWN_JOB = {
     "description": "`{}`, exactly, where the job is unknown; with no `jobid` at all an error in a sentence",
     "content": {"application/json": {"schema": {"type": "object"}}},
 }
+OTHER_REQUEST = "The Idempotency-Key was used before with another address or body"
 IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "description": "The same key with the same body returns the first job again and starts nothing.",
+    "description": "The same key with the same address and body gives the first answer again and does nothing.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
 }
 
@@ -75,7 +82,7 @@ submit: dict[str, Any] = {
     "responses": {
         "201": CREATED,
         "400": BAD_REQUEST,
-        "409": _error("The Idempotency-Key was used before with another body"),
+        "409": _error(OTHER_REQUEST),
         "413": _error("More images than a job, or more bytes than a body may have"),
         "503": AWAY,
     },
@@ -86,6 +93,30 @@ find_jobs: dict[str, Any] = {"responses": {"200": schemas.JobsAnswer, "400": BAD
 get_job: dict[str, Any] = {"responses": {"200": schemas.StatusAnswer, "404": NO_SUCH_JOB, "503": AWAY}}
 find_images: dict[str, Any] = {
     "responses": {"200": schemas.ImagesAnswer, "400": BAD_REQUEST, "404": NO_SUCH_JOB, "503": AWAY}
+}
+find_errors: dict[str, Any] = {"responses": {"200": schemas.ErrorsAnswer, "404": NO_SUCH_JOB, "503": AWAY}}
+cancel: dict[str, Any] = {
+    "responses": {
+        "200": schemas.StatusAnswer,
+        "202": _answer("The job is so large that it is still being stopped", schemas.StatusAnswer),
+        "400": BAD_REQUEST,
+        "404": NO_SUCH_JOB,
+        "409": _error(f"The job has ended already. {OTHER_REQUEST}"),
+        "503": AWAY,
+    },
+    "openapi_extensions": {"parameters": [IDEMPOTENCY_KEY]},
+}
+retry: dict[str, Any] = {
+    "responses": {
+        "200": _answer("There was nothing to be tried again", schemas.RetryAnswer),
+        "202": schemas.RetryAnswer,
+        "400": BAD_REQUEST,
+        "404": NO_SUCH_JOB,
+        "409": _error(f"The job is just being cancelled. {OTHER_REQUEST}"),
+        "413": _error("More bytes than a body may have"),
+        "503": AWAY,
+    },
+    "openapi_extensions": {"parameters": [IDEMPOTENCY_KEY]},
 }
 find_visits: dict[str, Any] = {"responses": {"200": schemas.VisitsAnswer, "400": BAD_REQUEST, "503": AWAY}}
 index: dict[str, Any] = {

@@ -1,23 +1,23 @@
-"""Jobs by URL: submit, status, and what became of each image."""
+"""Jobs by URL: submit, status, what became of each image, cancel and retry."""
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import Any
 
-from flask import Response, request, url_for
+from flask import Response, url_for
 from flask_openapi import APIBlueprint, Tag
 
-from app.domain import jobs, listings, statuses
+from app.domain import cancellations, jobs, listings, retries, statuses
 from app.domain.claims import PRIORITY_NORMAL
-from app.domain.jobs import Idempotency, JobFilter, NewJob, NewVisit
-from app.domain.listings import ImageFilter
+from app.domain.jobs import JobFilter, NewJob, NewVisit
+from app.domain.listings import ErrorGroup, ImageFilter
+from app.domain.retries import RetryFilter
 from app.domain.statuses import Status
 from app.errors import InvalidRequestError, NotFoundError
 from app.models import Image, Job, JobSource, JobState
 from app.web import documents, schemas
-from app.web.requests import answer, validated
+from app.web.requests import answer, idempotency, validated
 
 blueprint = APIBlueprint(
     "jobs", __name__, abp_tags=[Tag(name="jobs", description="Submit images and see how far they are")]
@@ -25,7 +25,6 @@ blueprint = APIBlueprint(
 
 # How soon asking for the status is worth while.
 POLL_SECONDS = 2
-IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}", re.ASCII)
 JOB_ID = re.compile(r"\d{1,19}", re.ASCII)
 
 
@@ -33,9 +32,8 @@ JOB_ID = re.compile(r"\d{1,19}", re.ASCII)
 @validated
 def submit(body: schemas.SubmitBody) -> Response:
     """Create a job."""
-    created = jobs.create(_new_job(body), _idempotency())
-    headers = {"Location": url_for("jobs.status", jobid=created.job_id), "Retry-After": str(POLL_SECONDS)}
-    return answer(schemas.SubmitAnswer(job_id=created.job_id), 201, headers)
+    created = jobs.create(_new_job(body), idempotency())
+    return answer(schemas.SubmitAnswer(job_id=created.job_id), 201, _come_back(created.job_id))
 
 
 def _new_job(body: schemas.SubmitBody) -> NewJob:
@@ -48,13 +46,8 @@ def _new_job(body: schemas.SubmitBody) -> NewJob:
     return NewJob(JobSource.URLS, visits, priority=priority, client_metadata=body.metadata)
 
 
-def _idempotency() -> Idempotency | None:
-    key = request.headers.get("Idempotency-Key")
-    if key is None:
-        return None
-    if not IDEMPOTENCY_KEY.fullmatch(key.strip()):
-        raise InvalidRequestError("Idempotency-Key: must be 1 to 255 printable ASCII characters")
-    return Idempotency(key.strip(), hashlib.sha256(request.get_data()).hexdigest())
+def _come_back(job_id: int) -> dict[str, str]:
+    return {"Location": url_for("jobs.status", jobid=job_id), "Retry-After": str(POLL_SECONDS)}
 
 
 @blueprint.get("/api/status", **documents.status)
@@ -102,6 +95,34 @@ def find_images(path: schemas.JobPath, query: schemas.ImagesQuery) -> Response:
     return answer(schemas.ImagesAnswer(results=[_as_image(image) for image in found], next=following))
 
 
+@blueprint.get("/api/jobs/<int:job_id>/errors", **documents.find_errors)
+@validated
+def find_errors(path: schemas.JobPath) -> Response:
+    """Why images of a job failed: how many by each error code, and the first few of them."""
+    found = [_as_error_group(group) for group in listings.find_errors(path.job_id)]
+    return answer(schemas.ErrorsAnswer(job_id=path.job_id, results=found))
+
+
+@blueprint.post("/api/jobs/<int:job_id>/cancel", **documents.cancel)
+@validated
+def cancel(path: schemas.JobPath) -> Response:
+    """Stop a job: its open images are cancelled, results that are there stay."""
+    cancellations.cancel(path.job_id, idempotency())
+    found = statuses.get(path.job_id)
+    # A very large job is still being stopped.
+    return answer(_as_status(found), 202 if found.job.state is JobState.ONGOING else 200)
+
+
+@blueprint.post("/api/jobs/<int:job_id>/retry", **documents.retry)
+@validated
+def retry(path: schemas.JobPath, body: schemas.RetryBody) -> Response:
+    """Try images of a job again that failed, all or by reason; 202 where there are any."""
+    wanted = RetryFilter(body.error_codes, body.store_ids, with_cancelled=body.cancelled)
+    done = retries.retry(path.job_id, wanted, idempotency())
+    shown = schemas.RetryAnswer(job_id=done.job_id, reopened=done.reopened, unknown_store=done.unknown_store)
+    return answer(shown, 202, _come_back(done.job_id)) if done.reopened else answer(shown)
+
+
 def _as_status(found: Status) -> schemas.StatusAnswer:
     shown = schemas.StatusAnswer(**_job_fields(found.job), percent=found.percent, eta_seconds=found.eta_seconds)
     if shown.status == "failed":
@@ -131,12 +152,20 @@ def _job_fields(job: Job) -> dict[str, Any]:
         "created_at": job.created_at,
         "started_at": job.started_at,
         "finished_at": job.finished_at,
+        "cancelled_at": job.cancelled_at,
+        "retried_at": job.retried_at,
         "links": schemas.Links(
             self=url_for("jobs.status", jobid=job.id),
             job=url_for("jobs.get_job", job_id=job.id),
             images=url_for("jobs.find_images", job_id=job.id),
+            errors=url_for("jobs.find_errors", job_id=job.id),
         ),
     }
+
+
+def _as_error_group(group: ErrorGroup) -> schemas.ErrorGroup:
+    examples = [schemas.ErrorExample(seq=each.seq, url=each.url, error_message=each.message) for each in group.examples]
+    return schemas.ErrorGroup(error_code=group.code, images=group.images, examples=examples)
 
 
 def _as_image(image: Image) -> schemas.ImageAnswer:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, TypeVar, get_type_hints
@@ -9,11 +11,13 @@ from typing import Any, TypeVar, get_type_hints
 from flask import Response, request
 from pydantic import BaseModel, ValidationError
 
+from app.domain.idempotency import Idempotency
 from app.errors import InvalidRequestError
 
 MOST_PROBLEMS = 3
 MOST_CHARACTERS = 300
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}", re.ASCII)
 # In place of pydantic's own words, where those speak of Python.
 SENTENCES = {
     "missing": "is missing",
@@ -48,9 +52,7 @@ def validated(view: Callable[..., Response]) -> Callable[..., Response]:
         if "query" in hints:
             arguments["query"] = _read(hints["query"].model_validate, _query_values(request.args))
         if "body" in hints:
-            arguments["body"] = _read(
-                hints["body"].model_validate_json, request.get_data().removeprefix(BYTE_ORDER_MARK)
-            )
+            arguments["body"] = _read(hints["body"].model_validate_json, _body_for(hints["body"]))
         return view(**arguments)
 
     read_and_call.__delay_validate_request__ = True  # type: ignore[attr-defined]
@@ -61,6 +63,27 @@ def answer(model: BaseModel, status: int = 200, headers: Mapping[str, str] | Non
     """The model as JSON; fields that were not set are left out, those set to None are null."""
     body = model.model_dump_json(exclude_unset=True)
     return Response(body, status, headers, mimetype="application/json")
+
+
+def idempotency() -> Idempotency | None:
+    """The request's Idempotency-Key, for every route that changes something. Raises InvalidRequestError."""
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return None
+    if not IDEMPOTENCY_KEY.fullmatch(key.strip()):
+        raise InvalidRequestError("Idempotency-Key: must be 1 to 255 printable ASCII characters")
+    # Both slash forms are one address.
+    digest = hashlib.sha256(f"{request.method} {request.path.rstrip('/')}?".encode() + request.query_string + b"\n")
+    digest.update(request.get_data())
+    return Idempotency(key.strip(), digest.hexdigest())
+
+
+def _body_for(model: type[BaseModel]) -> bytes:
+    """The body as sent; none at all is an empty object for a model that demands nothing."""
+    body = request.get_data().removeprefix(BYTE_ORDER_MARK)
+    if not body.strip() and not any(field.is_required() for field in model.model_fields.values()):
+        return b"{}"
+    return body
 
 
 def _query_values(args: Mapping[str, str]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PlainSerializer, StrictInt
+from pydantic import AliasChoices, BaseModel, ConfigDict, FailFast, Field, PlainSerializer, StrictBool, StrictInt
 
 from app import times
 from app.models import ImageState, JobState
@@ -23,7 +23,7 @@ class Request(BaseModel):
 
 class VisitBody(Request):
     store_id: fields.StoreId = Field(examples=["S00339218"])
-    urls: list[fields.Url] = Field(
+    urls: Annotated[list[fields.Url], FailFast()] = Field(
         validation_alias=AliasChoices("image_url", "image_urls"),
         min_length=1,
         description="The images of this visit, kept byte for byte. Also read as `image_urls`.",
@@ -34,7 +34,8 @@ class VisitBody(Request):
 
 class SubmitBody(Request):
     count: StrictInt = Field(description="How many visits there are.", examples=[1])
-    visits: list[VisitBody] = Field(min_length=1)
+    # The first bad one ends the reading: a body can hold millions, and each would become an object that says why.
+    visits: Annotated[list[VisitBody], FailFast()] = Field(min_length=1)
     priority: StrictInt | None = Field(
         None, ge=0, le=PRIORITY_MOST, description="A larger one gets a larger share of the workers; 5 unless given."
     )
@@ -77,6 +78,20 @@ class ImagesQuery(Request):
     cursor: str | None = Field(None, description="`next` of the page before.")
 
 
+class RetryBody(Request):
+    error_codes: list[fields.Text] | None = Field(
+        None,
+        min_length=1,
+        max_length=100,
+        description="Only images that failed with one of these codes.",
+        examples=[["http_503", "timeout"]],
+    )
+    store_ids: list[fields.StoreId] | None = Field(
+        None, min_length=1, max_length=1000, description="Only images of these stores."
+    )
+    cancelled: StrictBool = Field(False, description="Whether images that were cancelled are tried again, too.")
+
+
 class VisitsQuery(Request):
     area: fields.Text | None = Field(None, examples=["710006"])
     storeid: fields.StoreId | None = Field(
@@ -115,6 +130,7 @@ class Links(BaseModel):
     self: str
     job: str
     images: str
+    errors: str
 
 
 class StoreError(BaseModel):
@@ -135,6 +151,8 @@ class JobAnswer(BaseModel):
     created_at: Shown
     started_at: Shown | None
     finished_at: Shown | None
+    cancelled_at: Shown | None = Field(description="When it was asked to stop; a retry clears it.")
+    retried_at: Shown | None = Field(description="When images of it were last opened again by a retry.")
     links: Links
 
 
@@ -146,6 +164,14 @@ class StatusAnswer(JobAnswer):
     )
     percent: float
     eta_seconds: float | None = Field(description="Time left at the rate so far; null while that is unknown.")
+
+
+class RetryAnswer(BaseModel):
+    job_id: int
+    reopened: int = Field(description="Images that are tried again.")
+    unknown_store: int = Field(
+        description="Images that were asked for, and left as they are: their stores are still not in the store master."
+    )
 
 
 class JobsAnswer(BaseModel):
@@ -168,7 +194,7 @@ class ImageAnswer(BaseModel):
     format: str | None
     bytes: int | None
     seconds: float | None
-    attempts: int
+    attempts: int = Field(description="In all, also before a retry.")
     next_attempt_at: Shown | None
     settled_at: Shown | None
 
@@ -176,6 +202,25 @@ class ImageAnswer(BaseModel):
 class ImagesAnswer(BaseModel):
     results: list[ImageAnswer]
     next: str | None = Field(description="The cursor of the next page; null at the end.")
+
+
+class ErrorExample(BaseModel):
+    seq: int = Field(description="Its place in the job, from 0.")
+    url: str | None
+    error_message: str | None
+
+
+class ErrorGroup(BaseModel):
+    error_code: str = Field(examples=["http_404"])
+    images: int = Field(description="Images that failed with this code.")
+    examples: list[ErrorExample] = Field(description="The first of them.")
+
+
+class ErrorsAnswer(BaseModel):
+    """Why images of a job failed, the most frequent code first."""
+
+    job_id: int
+    results: list[ErrorGroup]
 
 
 class VisitAnswer(BaseModel):

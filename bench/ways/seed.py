@@ -28,7 +28,8 @@ CREATE OR REPLACE TABLE seed_images (
 def measure(servers: Servers, urls: Sequence[str], perimeter: int) -> Run:
     """One job of ``urls`` after a small one that warms up. Raises BenchError for a wrong sum of perimeters."""
     broker = servers.redis.url.removesuffix("/0") + BROKER_DATABASE
-    environment = servers.environment(REDIS_URL=broker)
+    # requests would send even what stays on this machine to a proxy that is set for the outside.
+    environment = servers.environment(REDIS_URL=broker, NO_PROXY="*", no_proxy="*")
     servers.mariadb.execute(CREATE, database=DATABASE)
     argv = [sys.executable, "-m", "celery", "-A", "bench.seed", "worker", "--pool=solo", "--loglevel=WARNING"]
     with Celery(broker=broker) as celery, Process(argv, env=environment, log=servers.folder / "seed.log") as worker:

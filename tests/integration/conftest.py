@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import pymysql
 import pytest
+from flask import Flask
 from PIL import Image
 
 from app import broker
+from app.extensions import db
 from demo.host import Host
 from testbed import processes
 from testbed.processes import Process
@@ -69,3 +74,29 @@ def start_worker(worker_env: dict[str, str], tmp_path: Path) -> Iterator[Callabl
 def recover(worker_env: dict[str, str], tmp_path: Path) -> Iterator[Process]:
     with processes.recover(worker_env, tmp_path / "recover.log") as process:
         yield process
+
+
+@pytest.fixture
+def cut_commit(app: Flask, backend: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Lose the connection at the next COMMIT, either before the server has it or before its answer arrives."""
+
+    def cut(*, after: bool) -> list[str]:
+        cuts: list[str] = []
+        with app.app_context():
+            dialect = db.engine.dialect
+        commit = dialect.do_commit
+
+        def do_commit(connection: Any) -> None:
+            if cuts:
+                return commit(connection)
+            cuts.append("cut")
+            if after:
+                commit(connection)
+            if backend.name == "sqlite":
+                raise sqlite3.OperationalError("database is locked")
+            raise pymysql.err.OperationalError(2013, "Lost connection to MySQL server during query")
+
+        monkeypatch.setattr(dialect, "do_commit", do_commit)
+        return cuts
+
+    return cut

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections import Counter
 from typing import Any
 
-import pymysql
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -138,9 +136,8 @@ def test_a_small_job_is_served_beside_a_large_one(app: Flask, client: FlaskClien
         assert claims.claim("w1", images=100, lease_seconds=60, avoid_jobs=[first]) is None
 
 
-def test_chunks_that_another_worker_is_just_claiming_are_skipped(app: Flask, client: FlaskClient, backend: Any) -> None:
-    if backend.name == "sqlite":
-        pytest.skip("SQLite has one writer at a time")
+@pytest.mark.parametrize("backend", ["mariadb"], indirect=True)  # SQLite has one writer at a time
+def test_chunks_that_another_worker_is_just_claiming_are_skipped(app: Flask, client: FlaskClient) -> None:
     hands.add_stores(app)
     job = hands.submit(client, hands.visit(images=30))
     with app.app_context(), db.engine.connect() as other:
@@ -172,32 +169,6 @@ def test_many_workers_claim_and_settle_at_once(app: Flask, client: FlaskClient) 
     assert sum(counted) == 900
     hands.expect_books_balanced(app)
     assert {job["images"]["open"] for job in client.get("/api/jobs").json["results"]} == {0}
-
-
-@pytest.fixture
-def cut_commit(app: Flask, backend: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Lose the connection at the next COMMIT, either before the server has it or before its answer arrives."""
-
-    def cut(*, after: bool) -> list[str]:
-        cuts: list[str] = []
-        with app.app_context():
-            dialect = db.engine.dialect
-        commit = dialect.do_commit
-
-        def do_commit(connection: Any) -> None:
-            if cuts:
-                return commit(connection)
-            cuts.append("cut")
-            if after:
-                commit(connection)
-            if backend.name == "sqlite":
-                raise sqlite3.OperationalError("database is locked")
-            raise pymysql.err.OperationalError(2013, "Lost connection to MySQL server during query")
-
-        monkeypatch.setattr(dialect, "do_commit", do_commit)
-        return cuts
-
-    return cut
 
 
 @pytest.mark.parametrize("after", [False, True])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -15,7 +17,7 @@ from app.extensions import MIGRATIONS, db
 from config import Settings
 from testbed.mariadb import MariaDB
 
-TABLES = {"stores", "jobs", "visits", "chunks", "images", "idempotency_keys"}
+TABLES = {"stores", "jobs", "visits", "chunks", "images", "idempotency_keys", "workers"}
 
 
 @pytest.fixture(params=["sqlite", "mariadb"])
@@ -68,6 +70,11 @@ def _created() -> dict[str, str]:
         if db.engine.dialect.name == "sqlite":
             rows = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
             found = {name: " ".join(sql.split()).replace('"', "") for name, sql in rows}
+            # A column that came later stands at the end; the commas of a key stand within parentheses.
+            found = {
+                name: "\n".join(sorted(re.split(r", (?![^(]*\))", sql.replace(" ( ", ", ", 1))))
+                for name, sql in found.items()
+            }
         else:
             found = {name: connection.execute(text(f"SHOW CREATE TABLE {name}")).one()[1] for name in TABLES}
             # Indexes come in the order of their making, which is none.

@@ -17,6 +17,11 @@ IMAGES = [
     {"seq": 2, "visit": 1, "url": "=cmd|' /C calc'!A0", "state": "done", "error_code": None, "error_message": None,
      "width": 8, "height": 9, "perimeter": 34, "format": "PNG", "bytes": 70, "seconds": 0.1, "attempts": 1},
 ]  # fmt: skip
+ERRORS = [
+    {"error_code": "http_404", "images": 12, "examples": [
+        {"seq": 1, "url": "https://host/b.jpg", "error_message": f"gone {EVIL}"}]},
+    {"error_code": "timeout", "images": 1, "examples": []},
+]  # fmt: skip
 VISITS = [
     {"store_id": "S1", "area": "710006", "store_name": "BHARAT STORE",
      "data": [{"date": "2020-09-02T00:00:53Z", "perimeter": 2000, "images": 2, "average_seconds": 0.25},
@@ -37,6 +42,11 @@ class Server(ThreadingHTTPServer):
         self.faults: list[tuple[int, dict[str, str]] | str] = []
         self.asked: list[tuple[str, dict[str, str], dict[str, str]]] = []
         self.verdict = "completed"
+        self.bodies: list[Any] = []  # of retries
+        self.cancelled: tuple[int, dict[str, Any]] = (200, {
+            "status": "failed", "state": "cancelled", "job_id": 7, "error": [{"store_id": "S1", "error": "cancelled"}],
+            "images": {"total": 40, "open": 0, "done": 10, "failed": 0, "cancelled": 30},
+        })  # fmt: skip
 
     @property
     def url(self) -> str:
@@ -101,6 +111,13 @@ class Handler(BaseHTTPRequestHandler):
             return (200, self.server.status(int(query["jobid"]))) if known else (400, {})
         if path == "/api/jobs/7/images":
             return 200, page_of([row for row in IMAGES if query.get("state") in (None, row["state"])], query)
+        if path == "/api/jobs/7/errors":
+            return 200, {"job_id": 7, "results": ERRORS}
+        if path == "/api/jobs/7/retry":
+            self.server.bodies.append(json.loads(body))
+            return 202, {"job_id": 7, "reopened": 3, "unknown_store": 2}
+        if path == "/api/jobs/7/cancel":
+            return self.server.cancelled
         if path == "/api/jobs":
             jobs = [{"job_id": n, "state": "completed", "images": {"total": 5, "done": 5}, "visits": 1, "priority": 5,
                      "created_at": "2020-09-02T00:00:53Z"} for n in (3, 2, 1)]  # fmt: skip

@@ -197,6 +197,58 @@ def test_a_service_that_repeats_a_page_ends_with_2(server: Server, monkeypatch: 
     assert "the same page again and again" in done.stderr
 
 
+def test_errors_are_listed_by_code(server: Server) -> None:
+    lines = call(server, "errors", "7").stdout.splitlines()
+    assert lines[0].split() == ["ERROR", "IMAGES", "FOR", "EXAMPLE", "URL", "REASON"]
+    assert lines[1].split()[:4] == ["http_404", "12", "1", "https://host/b.jpg"]
+    assert lines[2].split() == ["timeout", "1"]
+    assert "\x1b" not in lines[1]
+    assert json.loads(call(server, "errors", "7", "--json").stdout)[0]["images"] == 12
+
+
+def test_retry_says_how_many_and_asks_for_all_that_failed(server: Server) -> None:
+    done = call(server, "retry", "7")
+    assert (done.exit_code, done.stdout) == (
+        0,
+        "job 7: 3 images are tried again\n  2 are not: their stores are not in the store master\n",
+    )
+    assert server.bodies == [{"error_codes": None, "store_ids": None, "cancelled": False}]
+
+
+def test_retry_by_reason_and_store_follows_the_job(server: Server, job_file: str) -> None:
+    call(server, "submit", job_file)
+    server.verdict = "failed"
+    chosen = ["--error-code", "timeout", "--error-code", "http_503", "--store", "S1", "--cancelled"]
+    done = call(server, "retry", "7", *chosen, "--watch")
+    assert done.exit_code == 1
+    assert "job 7: failed" in done.stdout
+    assert server.bodies == [{"error_codes": ["timeout", "http_503"], "store_ids": ["S1"], "cancelled": True}]
+
+
+@pytest.mark.parametrize("command", ["retry", "cancel"])
+def test_a_repeated_change_names_itself_with_one_key(server: Server, command: str) -> None:
+    server.faults = ["lost", (503, {})]
+    assert call(server, command, "7").exit_code == 0
+    keys = [headers["Idempotency-Key"] for _, _, headers in server.asked]
+    assert (len(keys), len(set(keys))) == (3, 1)
+
+
+def test_cancel_tells_what_became_of_the_job_and_is_no_failure(server: Server) -> None:
+    done = call(server, "cancel", "7")
+    assert (done.exit_code, done.stdout) == (
+        0,
+        "job 7: cancelled\nimages: 40 (10 done, 30 cancelled)\n  S1: cancelled\n",
+    )
+    server.cancelled[1].update(status="ongoing", state="ongoing", cancelled_at="2020-09-02T00:00:53Z")
+    assert call(server, "cancel", "7").stdout.startswith("job 7: being cancelled\n")
+
+
+def test_a_cancel_that_is_refused_ends_with_2_and_the_reason(server: Server) -> None:
+    server.cancelled = (409, {"error": "job 7 is completed: there is nothing left to cancel"})
+    done = call(server, "cancel", "7")
+    assert (done.exit_code, done.stderr) == (2, "Error: job 7 is completed: there is nothing left to cancel\n")
+
+
 def test_jobs_stop_at_the_limit(server: Server) -> None:
     rows = json.loads(call(server, "jobs", "--limit", "2", "--state", "completed", "--json").stdout)
     assert [row["job_id"] for row in rows] == [3, 2]

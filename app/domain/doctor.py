@@ -1,0 +1,217 @@
+"""What the person who is called at night wants to know, in sentences; every question is asked even if others fail."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+import redis
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from app.domain import audit, health, transactions, workers
+from app.errors import UnavailableError
+from app.extensions import MIGRATIONS, db, settings
+from app.models import Chunk, Job, JobState
+from app.sql import db_now
+
+SLOW_ROUND_TRIP_SECONDS = 0.05
+LONG_DUE_SECONDS = 300.0
+STUCK_WORKER_SECONDS = 180.0
+CLOCK_SECONDS = 2.0
+LOW_DISK, FULL_DISK = 0.10, 0.02  # of the whole
+
+
+class Level(StrEnum):
+    FINE = "fine"
+    LOOK = "look"  # it works, but not as it should
+    BAD = "BAD"  # work stands still, or may be lost
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    level: Level
+    about: str
+    sentence: str
+    is_unanswered: bool = False  # since the database does not answer
+
+
+Answers = Iterator[tuple[Level, str]]
+
+
+def examine() -> Iterator[Answer]:
+    """Ask everything, an answer at a time as it comes; writes nothing."""
+    for about, ask in QUESTIONS.items():
+        try:
+            for level, sentence in ask():
+                yield Answer(level, about, sentence)
+        except (UnavailableError, DBAPIError) as error:
+            reason = getattr(error.__cause__, "orig", None) or getattr(error, "orig", error)
+            yield Answer(
+                Level.BAD, about, f"cannot be told: the database does not answer ({reason})", is_unanswered=True
+            )
+
+
+def _settings() -> Answers:
+    odd = []
+    if settings.FETCH_CONNECT_TIMEOUT_SECONDS > settings.FETCH_TIMEOUT_SECONDS:
+        odd.append("FETCH_CONNECT_TIMEOUT_SECONDS is more than FETCH_TIMEOUT_SECONDS, which ends downloads first")
+    if settings.LEASE_SECONDS < 10:
+        odd.append(f"LEASE_SECONDS={settings.LEASE_SECONDS:g} takes work from workers that are merely slow to write")
+    if settings.SLOTS < settings.FETCH_DOWNLOADS:
+        odd.append("SLOTS is less than FETCH_DOWNLOADS, so never so many downloads run")
+    if settings.CHUNK_SIZE > settings.SLOTS:
+        odd.append("CHUNK_SIZE is more than SLOTS, so a worker holds images that others could work on")
+    for sentence in odd:
+        yield Level.LOOK, sentence
+    if not odd:
+        yield Level.FINE, "none looks wrong"
+
+
+def _database() -> Answers:
+    health.check_database()  # connects; the next one tells the round trip
+    started = time.monotonic()
+    health.check_database()
+    seconds = time.monotonic() - started
+    name = db.engine.url.render_as_string(hide_password=True)
+    level = Level.FINE if seconds < SLOW_ROUND_TRIP_SECONDS else Level.LOOK
+    yield level, f"{name} answers in {1000 * seconds:.1f} ms"
+    yield from transactions.read(_tables)
+    ask = _mysql_settings if db.engine.dialect.name == "mysql" else _sqlite_settings
+    yield from transactions.read(ask)
+
+
+def _tables(session: Session) -> list[tuple[Level, str]]:
+    found = MigrationContext.configure(session.connection()).get_current_revision()
+    wanted = ScriptDirectory(str(MIGRATIONS)).get_current_head()
+    if found == wanted:
+        return [(Level.FINE, f"its tables are of revision {found}, which this release wants")]
+    return [(Level.BAD, f"its tables are of revision {found}, this release wants {wanted}: run db_create.py")]
+
+
+def _mysql_settings(session: Session) -> list[tuple[Level, str]]:
+    found = session.execute(
+        text(
+            "SELECT VERSION() AS version, @@innodb_flush_log_at_trx_commit AS flush, @@GLOBAL.sql_mode AS mode,"
+            " @@character_set_database AS charset, @@max_connections AS connections"
+        )
+    ).one()
+    answers = [(Level.FINE, f"version {found.version}, at most {found.connections} connections")]
+    if found.flush != 1:
+        lost = f"innodb_flush_log_at_trx_commit is {found.flush}: a power failure loses what was answered; set it to 1"
+        answers.append((Level.BAD, lost))
+    if "STRICT_TRANS_TABLES" not in found.mode and "STRICT_ALL_TABLES" not in found.mode:
+        answers.append((Level.LOOK, "sql_mode is not strict: ours is, but other clients may store cut values"))
+    if found.charset != "utf8mb4":
+        answers.append((Level.LOOK, f"its character set is {found.charset}, not utf8mb4"))
+    return answers
+
+
+def _sqlite_settings(session: Session) -> list[tuple[Level, str]]:
+    version = session.scalar(text("SELECT sqlite_version()"))
+    mode = session.scalar(text("PRAGMA journal_mode"))
+    return [(Level.FINE if mode == "wal" else Level.LOOK, f"SQLite {version}, journal {mode}; for one host only")]
+
+
+def _broker() -> Answers:
+    with health.broker_client() as client:
+        try:
+            started = time.monotonic()
+            client.ping()
+            yield Level.FINE, f"it answers in {1000 * (time.monotonic() - started):.1f} ms"
+            policy = client.info("memory").get("maxmemory_policy")
+        except (redis.RedisError, OSError) as error:
+            yield Level.BAD, f"it does not answer ({error}): jobs are accepted, workers look for them by themselves"
+            return
+    if policy not in (None, "noeviction"):
+        yield Level.LOOK, f"maxmemory-policy is {policy}: a full broker forgets bells instead of refusing them"
+
+
+def _workers() -> Answers:
+    known = workers.find()
+    alive = [worker for worker, is_alive in known if is_alive]
+    if not alive:
+        yield Level.BAD, f"none is alive, {len(known)} were seen in the last day: start one"
+        return
+    slots, in_flight = sum(worker.slots for worker in alive), sum(worker.in_flight for worker in alive)
+    yield Level.FINE, f"{len(alive)} are alive with {slots} slots and hold {in_flight} images"
+    for worker in alive:
+        still = (worker.seen_at - worker.progressed_at).total_seconds()
+        if still > STUCK_WORKER_SECONDS:
+            yield Level.LOOK, f"{worker.name} holds {worker.in_flight} images and wrote nothing for {_span(still)}"
+    if len({worker.version for worker in alive}) > 1:
+        versions = sorted({worker.version for worker in alive})
+        yield Level.LOOK, f"they are of different releases: {', '.join(versions)}"
+    if gone := len(known) - len(alive):
+        yield Level.LOOK, f"{gone} fell silent in the last day without a good-bye: killed, or their hosts are gone"
+
+
+def _work() -> Answers:
+    due, oldest, leased, now = transactions.read(_count_chunks)
+    ongoing = transactions.read(
+        lambda session: session.execute(
+            select(func.count(), func.sum(Job.images_open)).where(Job.state == JobState.ONGOING)
+        ).one()
+    )
+    yield Level.FINE, f"{ongoing[0]} jobs are ongoing with {ongoing[1] or 0} open images, {leased} chunks are leased"
+    if due:
+        age = (now - oldest).total_seconds()
+        level = Level.LOOK if age > LONG_DUE_SECONDS else Level.FINE
+        more = ": more workers would help, if they are all busy" if level is Level.LOOK else ""
+        yield level, f"{due} chunks are due and wait for a worker, the oldest for {_span(age)}{more}"
+    for finding in transactions.read(audit.find_stalled):
+        yield Level.BAD, finding.message
+
+
+def _count_chunks(session: Session) -> Any:
+    is_due = Chunk.due_at <= db_now()
+    due = session.execute(select(func.count(), func.min(Chunk.due_at)).where(is_due)).one()
+    leased = session.scalar(select(func.count()).where(Chunk.due_at > db_now(), Chunk.claimed_at.is_not(None)))
+    return (*due, leased, session.scalars(select(db_now())).one())
+
+
+def _disk() -> Answers:
+    folder = settings.DATA_DIR.resolve()
+    if not folder.is_dir():
+        yield Level.LOOK, f"DATA_DIR={folder} is not there"
+        return
+    usage = shutil.disk_usage(folder)
+    free = usage.free / usage.total
+    level = Level.BAD if free < FULL_DISK else Level.LOOK if free < LOW_DISK else Level.FINE
+    yield level, f"{usage.free / 1e9:.1f} GB of {usage.total / 1e9:.1f} GB are free at {folder}"
+
+
+def _clock() -> Answers:
+    theirs = transactions.read(lambda session: session.scalars(select(db_now())).one())
+    apart = (datetime.now(UTC).replace(tzinfo=None) - theirs).total_seconds()
+    if abs(apart) <= CLOCK_SECONDS:
+        yield Level.FINE, "this host and the database agree on the time"
+    else:
+        way = "ahead of" if apart > 0 else "behind"
+        yield Level.LOOK, f"this host is {_span(abs(apart))} {way} the database: no harm to jobs, but logs mislead"
+
+
+def _span(seconds: float) -> str:
+    for unit, length in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+QUESTIONS: dict[str, Callable[[], Answers]] = {
+    "settings": _settings,
+    "disk": _disk,
+    "database": _database,
+    "broker": _broker,
+    "clock": _clock,
+    "workers": _workers,
+    "work": _work,
+}

@@ -1,0 +1,94 @@
+"""``imagejobs doctor`` says what is wrong in sentences, whatever is down."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner, Result
+from flask import Flask
+from sqlalchemy import text
+
+from app.cli import main
+from app.domain import transactions, workers
+from tests.conftest import Backend
+
+
+@pytest.fixture(autouse=True)
+def environment(app: Flask, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", backend.database_url)
+    monkeypatch.setenv("REDIS_URL", backend.redis_url)
+    monkeypatch.setenv("DATA_DIR", str(backend.data_dir))
+
+
+def examined() -> Result:
+    return CliRunner().invoke(main, ["doctor"])
+
+
+def start_one(app: Flask) -> None:
+    with app.app_context():
+        workers.join(workers.Identity("host:1", "host", 1, 500, "0.1"))
+
+
+def test_sound_service_is_fine(app: Flask) -> None:
+    start_one(app)
+    found = examined()
+    assert found.exit_code == 0, found.output
+    assert "fine  workers: 1 are alive with 500 slots and hold 0 images" in found.output
+    assert "fine  broker: it answers in" in found.output
+
+
+def test_no_worker_is_bad(app: Flask) -> None:
+    found = examined()
+    assert found.exit_code == 1
+    assert "BAD   workers: none is alive, 0 were seen in the last day: start one" in found.output
+
+
+def test_stuck_worker_is_told(app: Flask) -> None:
+    start_one(app)
+    with app.app_context():
+        stuck = "UPDATE workers SET in_flight = 7, progressed_at = '2020-01-01 00:00:00.000000'"
+        transactions.run(lambda session: session.execute(text(stuck)))
+    assert "look  workers: host:1 holds 7 images and wrote nothing for" in examined().output
+
+
+def test_broker_that_is_away_is_told(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    start_one(app)
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+    found = examined()
+    assert found.exit_code == 1
+    assert "BAD   broker: it does not answer" in found.output
+
+
+@pytest.mark.parametrize("backend", ["mariadb"], indirect=True)
+def test_database_that_is_away_is_told_and_the_rest_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "mysql+pymysql://nobody:secret@127.0.0.1:1/nothing")
+    found = examined()
+    assert found.exit_code == 2
+    assert "BAD   database: cannot be told: the database does not answer" in found.output
+    assert "fine  broker: it answers in" in found.output
+    assert "secret" not in found.output
+
+
+def test_old_tables_are_told(app: Flask) -> None:
+    start_one(app)
+    change = "UPDATE alembic_version SET version_num = '{}'"
+    with app.app_context():
+        now = transactions.read(lambda session: session.scalar(text("SELECT version_num FROM alembic_version")))
+        transactions.run(lambda session: session.execute(text(change.format("0001"))))
+    found = examined()
+    with app.app_context():
+        transactions.run(lambda session: session.execute(text(change.format(now))))
+    assert (
+        f"BAD   database: its tables are of revision 0001, this release wants {now}: run db_create.py" in found.output
+    )
+
+
+def test_odd_settings_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LEASE_SECONDS", "2")
+    assert "look  settings: LEASE_SECONDS=2 takes work from workers" in examined().output
+
+
+def test_answers_come_as_json_too() -> None:
+    answers = json.loads(CliRunner().invoke(main, ["doctor", "--json"]).stdout)
+    assert {"settings", "disk", "database", "broker", "clock", "workers", "work"} == {each["about"] for each in answers}
