@@ -155,6 +155,12 @@ class Process:
             self.signal(signal.SIGKILL)
             self._child.wait()
 
+    def is_catching(self, number: signal.Signals) -> bool:
+        """Whether it has a handler for the signal by now; while it starts, a signal may still end it (Linux)."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+        return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
+
     def freeze(self) -> None:
         """SIGSTOP: it keeps its connections and its leases, but does nothing."""
         self.signal(signal.SIGSTOP)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +46,7 @@ def test_worker_is_known_from_its_start_to_its_end(app: Flask, start_worker: Cal
     worker = start_worker()
     wait_for(lambda: known(app), 30, what="the row of a worker")
     assert known(app) == [(worker.pid, True)]
+    wait_for(lambda: worker.is_catching(signal.SIGTERM), 30, what="a worker that can be stopped")
     worker.stop()
     assert known(app) == []
 
