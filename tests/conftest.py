@@ -11,6 +11,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from flask_migrate import upgrade
+from PIL import Image
 from sqlalchemy import delete
 
 from app import broker, create_app, queues
@@ -19,6 +20,8 @@ from app.extensions import db
 from config import Settings
 from testbed.mariadb import MariaDB
 from testbed.redis import Redis
+
+MOST_PIXELS = Image.MAX_IMAGE_PIXELS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +88,12 @@ def settings(backend: Backend) -> Settings:
         DATA_DIR=backend.data_dir,
         FETCH_ALLOWED_NETWORKS="127.0.0.0/8",
     )
+
+
+@pytest.fixture(autouse=True)
+def pillows_own_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limits that one test sets hold for its whole process, which the next test shares."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", MOST_PIXELS)
 
 
 @pytest.fixture(autouse=True)
