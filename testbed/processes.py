@@ -155,7 +155,7 @@ class Process:
             self.signal(signal.SIGKILL)
             self._child.wait()
 
-    def is_catching(self, number: signal.Signals) -> bool:
+    def is_catching(self, number: int) -> bool:
         """Whether it has a handler for the signal by now; while it starts, a signal may still end it (Linux)."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
