@@ -7,7 +7,7 @@ from flask import Flask
 from app import extensions, logs
 from app.web import bodies, docs, envelope, jobs, ops, visits
 from app.web import errors as web_errors
-from app.web.documents import Api
+from app.web.documents.base import Api
 from config import Settings
 
 

@@ -8,7 +8,7 @@ from typing import cast
 import flask_openapi_swagger
 from flask import Blueprint, Response, current_app, jsonify, render_template_string, url_for
 
-from app.web.documents import Api
+from app.web.documents.base import Api
 
 ASSETS = Path(flask_openapi_swagger.__file__).parent / "templates" / "swagger"
 # Swagger UI sets styles from its script and draws its icons from data: addresses.

@@ -16,8 +16,9 @@ from app.domain.retries import RetryFilter
 from app.domain.statuses import Status
 from app.errors import InvalidRequestError, NotFoundError
 from app.models import Image, Job, JobSource, JobState
-from app.web import documents, schemas
+from app.web.documents import jobs as documents
 from app.web.requests import answer, idempotency, validated
+from app.web.schemas import jobs as schemas
 
 blueprint = APIBlueprint(
     "jobs", __name__, abp_tags=[Tag(name="jobs", description="Submit images and see how far they are")]

@@ -8,8 +8,9 @@ from flask import Response, current_app, redirect, request, url_for
 from flask_openapi import APIBlueprint, Tag
 
 from app.domain import health
-from app.web import documents, schemas
+from app.web.documents import ops as documents
 from app.web.requests import answer, validated
+from app.web.schemas import ops as schemas
 
 blueprint = APIBlueprint("ops", __name__, abp_tags=[Tag(name="service", description="The service itself")])
 

@@ -11,8 +11,9 @@ from flask_openapi import APIBlueprint, Tag
 
 from app.domain import visits
 from app.domain.visits import CompletedVisit, VisitFilter
-from app.web import documents, schemas
+from app.web.documents import visits as documents
 from app.web.requests import answer, validated
+from app.web.schemas import visits as schemas
 
 blueprint = APIBlueprint(
     "visits", __name__, abp_tags=[Tag(name="visits", description="Results by store, area and period")]

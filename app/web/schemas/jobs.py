@@ -1,24 +1,18 @@
-"""Every request and answer as a pydantic model; the only place that knows how they look as JSON."""
+"""Jobs by URL."""
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, FailFast, Field, PlainSerializer, StrictBool, StrictInt
+from pydantic import AliasChoices, BaseModel, FailFast, Field, StrictBool, StrictInt
 
-from app import times
 from app.models import ImageState, JobState
 from app.web import fields
+from app.web.schemas.base import Request, Shown
 
 PRIORITY_MOST = 9
 
-Shown = Annotated[datetime, PlainSerializer(times.rfc3339, return_type=str)]
 Status = Literal["ongoing", "completed", "failed"]
-
-
-class Request(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 class VisitBody(Request):
@@ -90,26 +84,6 @@ class RetryBody(Request):
         None, min_length=1, max_length=1000, description="Only images of these stores."
     )
     cancelled: StrictBool = Field(False, description="Whether images that were cancelled are tried again, too.")
-
-
-class VisitsQuery(Request):
-    area: fields.Text | None = Field(None, examples=["710006"])
-    storeid: fields.StoreId | None = Field(
-        None,
-        validation_alias=AliasChoices("storeid", "store", "store_id"),
-        description="Also read as `store` and `store_id`.",
-        examples=["S00339218"],
-    )
-    startdate: fields.RangeStart | None = Field(None, validation_alias=AliasChoices("startdate", "startDate"))
-    enddate: fields.RangeEnd | None = Field(None, validation_alias=AliasChoices("enddate", "endDate"))
-    format: Literal["grouped", "flat"] = Field("grouped", description="`flat` gives one row a visit.")
-    per_page: int = Field(10_000, ge=1, le=50_000, description="Most visits a page.")
-    cursor: str | None = Field(None, description="`next` of the page before.")
-    total: bool = Field(False, description="Whether to count all visits that match.")
-
-
-class ErrorAnswer(BaseModel):
-    error: str = Field(examples=["visits[3].image_url[0]: not an http(s) URL"])
 
 
 class SubmitAnswer(BaseModel):
@@ -221,44 +195,3 @@ class ErrorsAnswer(BaseModel):
 
     job_id: int
     results: list[ErrorGroup]
-
-
-class VisitAnswer(BaseModel):
-    date: Shown
-    perimeter: int = Field(description="The sum over the visit's images.")
-    images: int
-    average_seconds: float = Field(description="Mean time that one of its images took.")
-
-
-class StoreVisits(BaseModel):
-    store_id: str
-    area: str
-    store_name: str
-    data: list[VisitAnswer]
-
-
-class FlatVisit(BaseModel):
-    store_id: str
-    area: str
-    store_name: str
-    date: Shown
-    perimeter: int
-
-
-class VisitsAnswer(BaseModel):
-    results: list[StoreVisits] | list[FlatVisit]
-    next: str | None = Field(description="The cursor of the next page; null at the end.")
-    total: int | None = Field(default=None, description="All visits that match, where `total=1` asked for it.")
-
-
-class IndexAnswer(BaseModel):
-    service: str
-    version: str
-    routes: list[str]
-
-
-class HealthAnswer(BaseModel):
-    status: Literal["ok", "degraded"]
-    broker: Literal["down"] = Field(
-        default="down", description="Given only while the broker is down: jobs are still accepted."
-    )

@@ -1,9 +1,4 @@
-"""The tables. No queries, no JSON.
-
-A job's rows share its id as the first part of their key, so they lie together on disk: reading a chunk is one range,
-and a job leaves again by deleting ranges (``docs/decisions/0002-keys-and-deleting.md`` says why there are no foreign
-keys on the large tables). Times are UTC by the database's clock.
-"""
+"""Jobs with their visits, chunks and images."""
 
 from __future__ import annotations
 
@@ -11,23 +6,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Double, Enum, Index, MetaData, SmallInteger, String, Text
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy import BigInteger, Double, Index, SmallInteger, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
 
-from app.sql import BigId, UtcDateTime
-
-BYTEWISE = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin", "mysql_engine": "InnoDB"}
-
-
-class Base(DeclarativeBase):
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON, list[str]: JSON}
+from app.models.base import BYTEWISE, Base, stored
+from app.sql import BigId
 
 
 class JobState(StrEnum):
@@ -57,23 +40,6 @@ class JobSource(StrEnum):
     URLS = "urls"
 
 
-def _stored(states: type[StrEnum]) -> Enum:
-    return Enum(
-        states, native_enum=False, length=16, values_callable=lambda members: [member.value for member in members]
-    )
-
-
-class Store(Base):
-    __tablename__ = "stores"
-    __table_args__ = (Index(None, "area", "id"), BYTEWISE)
-
-    id: Mapped[str] = mapped_column(String(64), primary_key=True)
-    area: Mapped[str] = mapped_column(String(64))
-    name: Mapped[str] = mapped_column(String(255))
-    created_at: Mapped[datetime]
-    updated_at: Mapped[datetime]
-
-
 class Job(Base):
     __tablename__ = "jobs"
     __table_args__ = (
@@ -85,9 +51,9 @@ class Job(Base):
     id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
     # Drawn before the transaction, so that one whose COMMIT lost its answer is found again and not made twice.
     submission: Mapped[str] = mapped_column(String(32), unique=True)
-    source: Mapped[JobSource] = mapped_column(_stored(JobSource))
+    source: Mapped[JobSource] = mapped_column(stored(JobSource))
     owner_id: Mapped[int | None] = mapped_column(BigInteger)
-    state: Mapped[JobState] = mapped_column(_stored(JobState))
+    state: Mapped[JobState] = mapped_column(stored(JobState))
     priority: Mapped[int] = mapped_column(SmallInteger)
     turn: Mapped[int] = mapped_column(BigInteger)  # virtual time of fair queueing: work given out, by weight
     client_metadata: Mapped[dict[str, Any] | None]
@@ -122,7 +88,7 @@ class Visit(Base):
     store_id: Mapped[str] = mapped_column(String(64))
     visited_at: Mapped[datetime]
     visited_as_sent: Mapped[str] = mapped_column(String(64))
-    state: Mapped[VisitState] = mapped_column(_stored(VisitState))
+    state: Mapped[VisitState] = mapped_column(stored(VisitState))
     images_total: Mapped[int]
     images_open: Mapped[int]
     images_failed: Mapped[int]
@@ -171,7 +137,7 @@ class Image(Base):
     store_name: Mapped[str | None] = mapped_column(String(255))
     camera_id: Mapped[str | None] = mapped_column(String(255))
     barcode: Mapped[str | None] = mapped_column(String(255))
-    state: Mapped[ImageState] = mapped_column(_stored(ImageState))
+    state: Mapped[ImageState] = mapped_column(stored(ImageState))
     error_code: Mapped[str | None] = mapped_column(String(32))
     error_message: Mapped[str | None] = mapped_column(String(300))
     width: Mapped[int | None]
@@ -186,35 +152,3 @@ class Image(Base):
     attempts_before: Mapped[int] = mapped_column(SmallInteger, server_default="0")  # those before the last retry
     next_attempt_at: Mapped[datetime | None]
     settled_at: Mapped[datetime | None]
-
-
-class IdempotencyKey(Base):
-    """What the first request with an Idempotency-Key came to; written in the transaction of what it did."""
-
-    __tablename__ = "idempotency_keys"
-    __table_args__ = (Index(None, "created_at"), BYTEWISE)
-
-    owner_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)  # 0: nobody in particular
-    key: Mapped[str] = mapped_column(String(255), primary_key=True)
-    request_sha256: Mapped[str] = mapped_column(String(64))
-    job_id: Mapped[int] = mapped_column(BigInteger)
-    answer: Mapped[dict[str, Any] | None]  # where the job's number does not say it all
-    created_at: Mapped[datetime]
-
-
-class Worker(Base):
-    """A worker process, as it last told: gone where ``seen_at`` is old, stuck where ``progressed_at`` is."""
-
-    __tablename__ = "workers"
-    __table_args__ = (BYTEWISE,)
-
-    name: Mapped[str] = mapped_column(String(100), primary_key=True)  # as in chunks.claimed_by
-    host: Mapped[str] = mapped_column(String(80))
-    pid: Mapped[int]
-    version: Mapped[str] = mapped_column(String(40))
-    slots: Mapped[int]
-    in_flight: Mapped[int]  # images held without a result
-    settled: Mapped[int] = mapped_column(BigInteger)  # results written since its start
-    started_at: Mapped[datetime]
-    seen_at: Mapped[datetime]
-    progressed_at: Mapped[datetime]  # when ``settled`` last went up, or it held nothing

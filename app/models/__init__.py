@@ -1,0 +1,30 @@
+"""The tables. No queries, no JSON.
+
+A job's rows share its id as the first part of their key, so they lie together on disk: reading a chunk is one range,
+and a job leaves again by deleting ranges (``docs/decisions/0002-keys-and-deleting.md`` says why there are no foreign
+keys on the large tables). Times are UTC by the database's clock.
+"""
+
+from __future__ import annotations
+
+from app.models.base import BYTEWISE, Base
+from app.models.jobs import Chunk, Image, ImageState, Job, JobSource, JobState, Visit, VisitState
+from app.models.requests import IdempotencyKey
+from app.models.stores import Store
+from app.models.workers import Worker
+
+__all__ = [
+    "BYTEWISE",
+    "Base",
+    "Chunk",
+    "IdempotencyKey",
+    "Image",
+    "ImageState",
+    "Job",
+    "JobSource",
+    "JobState",
+    "Store",
+    "Visit",
+    "VisitState",
+    "Worker",
+]

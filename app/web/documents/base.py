@@ -1,0 +1,65 @@
+"""The document as a whole, and what several routes say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask_openapi import Info, OpenAPI
+from pydantic import BaseModel
+
+from app.web.schemas.base import ErrorAnswer
+
+VERSION = "3.1.1"  # of OpenAPI
+INFO = Info(
+    title="imagejobs",
+    version="1",
+    description="Takes in thousands of store photos by URL, works on each, and answers what became of them. Every "
+    'address works with and without a slash at its end; every error is `{"error": "..."}`.',
+)
+UNUSED_STATUS = "422"
+
+
+class Api(OpenAPI):
+    """A Flask app that describes itself, without the error answers that flask-openapi assumes of every route."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            name,
+            info=INFO,
+            doc_ui=False,
+            validation_error_status=UNUSED_STATUS,
+            validation_error_model=ErrorAnswer,
+            static_folder=None,
+        )
+        self.openapi_version = VERSION
+
+    def generate_spec_json(self) -> None:
+        super().generate_spec_json()
+        for methods in self.spec_json["paths"].values():
+            for operation in methods.values():
+                operation["responses"].pop(UNUSED_STATUS, None)
+
+
+def error(description: str) -> dict[str, Any]:
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}}
+    return {"description": description, "content": content}
+
+
+def answer(description: str, model: type[BaseModel]) -> dict[str, Any]:
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}
+    return {"description": description, "content": content}
+
+
+BAD_REQUEST = error("What was sent cannot be taken; the sentence says which field and why")
+AWAY = {
+    **error("The database does not answer"),
+    "headers": {"Retry-After": {"description": "Seconds to wait before the next try", "schema": {"type": "integer"}}},
+}
+OTHER_REQUEST = "The Idempotency-Key was used before with another address or body"
+IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "The same key with the same address and body gives the first answer again and does nothing.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+}

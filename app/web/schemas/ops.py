@@ -1,0 +1,20 @@
+"""The service itself."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+
+class IndexAnswer(BaseModel):
+    service: str
+    version: str
+    routes: list[str]
+
+
+class HealthAnswer(BaseModel):
+    status: Literal["ok", "degraded"]
+    broker: Literal["down"] = Field(
+        default="down", description="Given only while the broker is down: jobs are still accepted."
+    )
