@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from queue import SimpleQueue
 
 from app.errors import FetchError
@@ -23,6 +24,7 @@ STUCK_THREADS_FACTOR = 4
 # For glibc, which reads it when a thread first looks a name up: a query that got lost is asked again after one second
 # instead of five. An environment that says something else is left alone.
 RES_OPTIONS = "timeout:1 attempts:3"
+HOSTS_FILE = Path("/etc/hosts")
 _NOT_FOUND = {getattr(socket, name) for name in ("EAI_NONAME", "EAI_NODATA", "EAI_ADDRFAMILY") if hasattr(socket, name)}
 
 
@@ -172,16 +174,52 @@ class Resolver:
         error = None
         addresses: tuple[str, ...] = ()
         try:
-            found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+            found = _addresses(name)
         except socket.gaierror as problem:
             error = _not_found() if problem.errno in _NOT_FOUND else _in_trouble()
         except (OSError, UnicodeError):
             error = _in_trouble()
         else:
-            addresses = tuple(filter(self._is_allowed, dict.fromkeys(str(entry[4][0]) for entry in found)))
+            addresses = tuple(filter(self._is_allowed, found))
             if not addresses:
                 error = codes.blocked() if found else _not_found()
         return Answer(addresses, error, self._clock() - started)
+
+
+def _addresses(name: str) -> list[str]:
+    """The name's addresses, each once. Raises socket.gaierror, OSError, UnicodeError.
+
+    IPv4 is asked for first: "no such name" holds for every kind of address (RFC 8020), so a name that does not exist
+    costs one query and not two. Name servers commonly bound how many they answer a second.
+    """
+    if "." not in name.rstrip("."):  # the system's own: hosts file, search list
+        return _of_family(name, socket.AF_UNSPEC)
+    four: list[str] = []
+    try:
+        four = _of_family(name, socket.AF_INET)
+    except socket.gaierror as problem:
+        # EAI_NODATA: the name is there, without an IPv4 address.
+        is_elsewhere = problem.errno != socket.EAI_NONAME or _is_in_hosts_file(name)
+        if problem.errno not in _NOT_FOUND or not is_elsewhere:
+            raise
+    try:
+        return list(dict.fromkeys([*four, *_of_family(name, socket.AF_INET6)]))
+    except socket.gaierror:
+        if four:
+            return four
+        raise
+
+
+def _of_family(name: str, family: int) -> list[str]:
+    return [str(entry[4][0]) for entry in socket.getaddrinfo(name, None, family, socket.SOCK_STREAM)]
+
+
+def _is_in_hosts_file(name: str) -> bool:
+    # It may list a name with an IPv6 address only, and to the C library that is "no such name" for IPv4.
+    try:
+        return name.rstrip(".").lower() in HOSTS_FILE.read_text(errors="replace").lower().split()
+    except OSError:
+        return False
 
 
 def _is_reserved(name: str) -> bool:

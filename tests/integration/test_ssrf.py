@@ -233,11 +233,15 @@ class Names:
         self.is_changed: Callable[[], bool] = lambda: self.asked > 1
         self.asked = 0
 
-    def __call__(self, name: str, *_args: Any, **_kwargs: Any) -> list[Any]:
-        self.asked += 1
+    def __call__(self, name: str, _port: None, family: int, _kind: int) -> list[Any]:
+        """A lookup asks for IPv4, then for IPv6; it counts as one."""
+        self.asked += family == socket.AF_INET
         answer = self._then if self.is_changed() else self._first
         six, four = socket.AF_INET6, socket.AF_INET
-        return [(six if ":" in each else four, socket.SOCK_STREAM, 6, "", (each, 0)) for each in answer]
+        entries = [(six if ":" in each else four, socket.SOCK_STREAM, 6, "", (each, 0)) for each in answer]
+        if of_family := [entry for entry in entries if entry[0] == family]:
+            return of_family
+        raise socket.gaierror(socket.EAI_NODATA, "No address associated with hostname")
 
 
 class SlowToRedirect(ScriptedServer):

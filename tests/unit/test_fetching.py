@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from app.errors import FetchError
-from app.fetching import Downloads, Fetched, FetchLimits, HeldBack, codes, transfers, urls
+from app.fetching import Downloads, Fetched, FetchLimits, HeldBack, codes, resolver, transfers, urls
 from app.fetching.budgets import Budget
 from testbed.scripted import BODY, ScriptedServer, Sentinel
 
@@ -110,17 +110,22 @@ class Names:
     def __init__(self) -> None:
         self.table: dict[str, list[str] | socket.gaierror] = {}
         self.asked: list[str] = []
+        self.families: list[int] = []
         self.release = threading.Event()
         self.stuck: Callable[[str], bool] = lambda name: False
 
-    def __call__(self, name: str, *_args: Any, **_kwargs: Any) -> list[Any]:
+    def __call__(self, name: str, _port: None, family: int, _kind: int) -> list[Any]:
         self.asked.append(name)
+        self.families.append(family)
         if self.stuck(name):
             self.release.wait(MOST_SECONDS)
         found = self.table.get(name, socket.gaierror(socket.EAI_NONAME, "Name or service not known"))
         if isinstance(found, socket.gaierror):
             raise found
-        return [_entry(address) for address in found]
+        entries = [entry for entry in map(_entry, found) if family in (entry[0], socket.AF_UNSPEC)]
+        if not entries:
+            raise socket.gaierror(socket.EAI_NODATA, "No address associated with hostname")
+        return entries
 
 
 def _entry(address: str) -> tuple[Any, ...]:
@@ -507,7 +512,7 @@ def test_name_is_looked_up_once_and_remembered(server: ScriptedServer, names: Na
     names.table["shop.example"] = [PUBLIC]
     addresses = [server.url("/good", host=host) for host in ("shop.example", "SHOP.example")] * 20
     assert all(isinstance(result, Fetched) for result in fetch(*addresses))
-    assert names.asked == ["shop.example"]
+    assert names.families == [socket.AF_INET, socket.AF_INET6]
 
 
 def test_name_with_a_final_dot_or_underscore_is_reached(server: ScriptedServer, names: Names) -> None:
@@ -547,7 +552,23 @@ def test_name_that_does_not_exist_is_permanent_and_remembered(names: Names, numb
         error = collect(downloads, 1)[key]
         assert isinstance(error, FetchError) and (error.code, error.transient) == ("dns_not_found", False)
     downloads.close()
-    assert names.asked == ["nope.example"]
+    no_such_name, no_address = [socket.AF_INET], [socket.AF_INET, socket.AF_INET6]
+    assert names.families == (no_such_name if number == socket.EAI_NONAME else no_address)
+
+
+def test_name_with_one_kind_of_address_is_reached(server: ScriptedServer, names: Names) -> None:
+    names.table |= {"four.example": [PUBLIC], "six.example": [f"::ffff:{PUBLIC}"], "both.example": ["::1", PUBLIC]}
+    results = fetch(*(server.url(host=name) for name in names.table))
+    assert [isinstance(result, Fetched) for result in results] == [True, True, True]
+
+
+def test_name_of_the_hosts_file_is_looked_up_for_ipv6_too(
+    names: Names, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hosts").write_text("127.0.0.1 localhost\n::1 Six.Example other.example\n")
+    monkeypatch.setattr(resolver, "HOSTS_FILE", tmp_path / "hosts")
+    assert fail("http://six.example/").code == "dns_not_found"
+    assert names.families == [socket.AF_INET, socket.AF_INET6]
 
 
 def test_reserved_name_is_not_even_asked_for(names: Names) -> None:
