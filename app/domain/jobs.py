@@ -4,54 +4,26 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import exists, func, insert, select
 from sqlalchemy.orm import Session
 
-from app import queues
+from app import processors, queues
 from app.domain import cursors, idempotency, transactions
-from app.domain.claims import PRIORITY_NORMAL
 from app.domain.idempotency import Idempotency
-from app.errors import NotFoundError, TooManyImagesError
+from app.domain.plans import CHUNKS_A_JOB, Plan
+from app.domain.plans import NewImage as NewImage
+from app.domain.plans import NewJob as NewJob
+from app.domain.plans import NewVisit as NewVisit
+from app.errors import InvalidRequestError, NotFoundError, TooManyImagesError
 from app.extensions import settings
-from app.models import (
-    Chunk,
-    Image,
-    ImageState,
-    Job,
-    JobSource,
-    JobState,
-    Store,
-    Visit,
-    VisitState,
-)
+from app.models import Job, JobState, Store, Visit
 from app.sql import db_now
 
-# A job comes in about so many pieces, so that every worker gets one; each is worth a claim of its own.
-CHUNKS_A_JOB = 16
-LEAST_CHUNK = 10
 IDS_A_QUERY = 1000
-UNKNOWN_STORE = {"error_code": "unknown_store", "error_message": "not in the store master"}
-
-
-@dataclass(frozen=True, slots=True)
-class NewVisit:
-    store_id: str
-    visited_at: datetime
-    visited_as_sent: str
-    urls: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
-class NewJob:
-    source: JobSource
-    visits: Sequence[NewVisit]
-    priority: int = PRIORITY_NORMAL
-    client_metadata: dict[str, Any] | None = None
-    owner_id: int | None = None
+MOST_SHOWN = 60  # characters of a name that is not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +47,13 @@ def create(new: NewJob, name: Idempotency | None = None) -> Created:
     """Store a job with its visits, chunks and images in one transaction, then ring for workers.
 
     With the ``name`` of an earlier call it returns that call's job. A transaction repeated after a lost COMMIT
-    finds its own job by ``submission``. Raises TooManyImagesError, ConflictError, UnavailableError.
+    finds its own job by ``submission``. Raises InvalidRequestError for a processor that is not known, and
+    TooManyImagesError, ConflictError, UnavailableError.
     """
-    images = sum(len(visit.urls) for visit in new.visits)
-    if images > settings.JOB_MAX_IMAGES:
-        raise TooManyImagesError(f"{images} images are more than the {settings.JOB_MAX_IMAGES} that a job may have")
+    images, most = new.images_total, settings.JOB_MAX_IMAGES
+    if images > most:
+        raise TooManyImagesError(f"{images} images are more than the {most} that a job may have")
+    new = replace(new, processors=known_processors(new.processors))
     submission = uuid.uuid4().hex
     created = idempotency.run(lambda session: _create(session, new, name, submission))
     if created.chunks:
@@ -92,9 +66,10 @@ def _create(session: Session, new: NewJob, name: Idempotency | None, submission:
     if known:
         return known
     now = session.scalars(select(db_now())).one()
-    plan = _Plan.of(new, known_stores(session, {visit.store_id for visit in new.visits}))
+    plan = Plan.of(new, known_stores(session, {visit.store_id for visit in new.visits}), now)
     connection = session.connection()
-    job_id = connection.execute(insert(Job).values(**plan.job(session, submission, now))).lastrowid
+    job = plan.job(submission, first_turn(session), now)
+    job_id = connection.execute(insert(Job).values(**job)).lastrowid
     idempotency.remember(session, name, job_id)
     for table, rows in plan.rows(job_id, now):
         if rows:
@@ -111,112 +86,21 @@ def _find_created(session: Session, name: Idempotency | None, submission: str) -
     return Created(first.job_id, False) if first else None
 
 
+def known_processors(names: Sequence[str] | None) -> list[str] | None:
+    """The names, each once, of which every one is registered. Raises InvalidRequestError."""
+    if names is None:
+        return None
+    known = {processor.NAME for processor in processors.REGISTERED}
+    if unknown := [name for name in names if name not in known]:
+        shown = ", ".join(sorted(known, key=str.casefold))
+        raise InvalidRequestError(f"processors: there is no {unknown[0][:MOST_SHOWN]!r}; known are {shown}")
+    return list(dict.fromkeys(names))
+
+
 def known_stores(session: Session, ids: Iterable[str]) -> set[str]:
     wanted = sorted(ids)
     slices = [wanted[start : start + IDS_A_QUERY] for start in range(0, len(wanted), IDS_A_QUERY)]
     return {known for part in slices for known in session.scalars(select(Store.id).where(Store.id.in_(part)))}
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """The rows of a job that is about to be created."""
-
-    new: NewJob
-    stores: set[str]
-    images: list[tuple[int, str]]  # by seq, in the order as sent: the seq of the visit, and the URL
-    is_open: list[bool]  # by the seq of the visit: its store is known
-    chunk_starts: list[int]
-    chunk_size: int
-
-    @classmethod
-    def of(cls, new: NewJob, stores: set[str]) -> _Plan:
-        images = [(seq, url) for seq, visit in enumerate(new.visits) for url in visit.urls]
-        is_open = [visit.store_id in stores for visit in new.visits]
-        open_images = [seq for seq, (visit_seq, _) in enumerate(images) if is_open[visit_seq]]
-        size = chunk_size(len(open_images))
-        # Chunks are equal stretches of the images as sent; one that holds images of unknown stores only has no work.
-        starts = sorted({seq - seq % size for seq in open_images})
-        return cls(new, stores, images, is_open, starts, size)
-
-    def job(self, session: Session, submission: str, now: datetime) -> dict[str, Any]:
-        images_open = sum(self.is_open[visit_seq] for visit_seq, _ in self.images)
-        row: dict[str, Any] = {
-            "submission": submission,
-            "source": self.new.source,
-            "owner_id": self.new.owner_id,
-            "state": JobState.ONGOING if images_open else JobState.FAILED,
-            "priority": self.new.priority,
-            "turn": first_turn(session),
-            "visits_total": len(self.new.visits),
-            "images_total": len(self.images),
-            "images_open": images_open,
-            "images_done": 0,
-            "images_failed": len(self.images) - images_open,
-            "images_cancelled": 0,
-            "created_at": now,
-            "finished_at": None if images_open else now,
-        }
-        if self.new.client_metadata is not None:  # a None would be stored as JSON's null
-            row["client_metadata"] = self.new.client_metadata
-        return row
-
-    def rows(self, job_id: int, now: datetime) -> list[tuple[Any, list[dict[str, Any]]]]:
-        """What goes into the other tables; rows of one list have the same columns."""
-        seqs = range(len(self.images))
-        return [
-            (Visit.__table__, [self._visit(job_id, seq, now) for seq in range(len(self.new.visits))]),
-            (Chunk.__table__, [self._chunk(job_id, seq, now) for seq in range(len(self.chunk_starts))]),
-            (Image.__table__, [self._image(job_id, seq) for seq in seqs if self.is_open[self.images[seq][0]]]),
-            (
-                Image.__table__,
-                [
-                    self._image(job_id, seq) | UNKNOWN_STORE | {"state": ImageState.FAILED, "settled_at": now}
-                    for seq in seqs
-                    if not self.is_open[self.images[seq][0]]
-                ],
-            ),
-        ]
-
-    def _visit(self, job_id: int, seq: int, now: datetime) -> dict[str, Any]:
-        visit, is_open = self.new.visits[seq], self.is_open[seq]
-        row = {
-            "job_id": job_id,
-            "seq": seq,
-            "store_id": visit.store_id,
-            "visited_at": visit.visited_at,
-            "visited_as_sent": visit.visited_as_sent,
-            "state": VisitState.OPEN if is_open else VisitState.FAILED,
-            "images_total": len(visit.urls),
-            "images_open": len(visit.urls) if is_open else 0,
-            "images_failed": 0 if is_open else len(visit.urls),
-            "images_cancelled": 0,
-            "perimeter": 0,
-            "seconds": 0.0,
-            "settled_at": None if is_open else now,
-            "version": 0 if is_open else 1,
-        }
-        return row | (dict.fromkeys(UNKNOWN_STORE) if is_open else UNKNOWN_STORE)
-
-    def _chunk(self, job_id: int, seq: int, now: datetime) -> dict[str, Any]:
-        first = self.chunk_starts[seq]
-        images = min(self.chunk_size, len(self.images) - first)
-        return {"job_id": job_id, "seq": seq, "first_image": first, "images": images, "due_at": now, "claim": 0}
-
-    def _image(self, job_id: int, seq: int) -> dict[str, Any]:
-        visit_seq, url = self.images[seq]
-        return {
-            "job_id": job_id,
-            "seq": seq,
-            "visit_seq": visit_seq,
-            "url": url,
-            "state": ImageState.OPEN,
-            "attempts": 0,
-        }
-
-
-def chunk_size(images: int) -> int:
-    """How many images a chunk has where so many are to be worked on."""
-    return min(settings.CHUNK_SIZE, max(LEAST_CHUNK, images // CHUNKS_A_JOB))
 
 
 def first_turn(session: Session) -> int:

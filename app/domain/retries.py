@@ -20,7 +20,7 @@ from sqlalchemy import BigInteger, Float, Integer, String, and_, case, func, ins
 from sqlalchemy.orm import Session
 
 from app import queues
-from app.domain import idempotency, jobs
+from app.domain import idempotency, jobs, plans
 from app.domain.idempotency import Idempotency
 from app.errors import ConflictError
 from app.extensions import settings
@@ -60,7 +60,7 @@ def retry(job_id: int, wanted: RetryFilter, name: Idempotency | None = None) -> 
     name = name or Idempotency(uuid.uuid4().hex, "")
     done = idempotency.run(lambda session: _retry(session, job_id, wanted, name))
     if done.reopened:
-        queues.ring(bells=jobs.CHUNKS_A_JOB)
+        queues.ring(bells=plans.CHUNKS_A_JOB)
     return done
 
 
@@ -88,7 +88,7 @@ def _lock_chunks(session: Session, job_id: int) -> Sequence[Any]:
 
 
 def _is_of_unknown_store(image: Any) -> bool:
-    return bool(image.error_code == jobs.UNKNOWN_STORE["error_code"])
+    return bool(image.error_code == plans.UNKNOWN_STORE["error_code"])
 
 
 def _chosen(job_id: int, wanted: RetryFilter) -> Any:
@@ -124,7 +124,7 @@ def _cover(seqs: Sequence[int], chunks: Sequence[Any]) -> tuple[list[int], list[
 
     No image of such a stretch has ever been open: their stores were unknown. ``seqs`` ascend.
     """
-    size = jobs.chunk_size(len(seqs))
+    size = plans.chunk_size(len(seqs))
     by_start = sorted(chunks, key=lambda chunk: chunk.first_image)
     starts = [chunk.first_image for chunk in by_start]
     touched: dict[int, None] = {}
@@ -237,7 +237,7 @@ _touched = json_rows("touched", job_id=BigInteger(), seq=Integer())
 _is_touched = and_(Chunk.job_id == _touched.c.job_id, Chunk.seq == _touched.c.seq)
 
 _reopened = json_rows("reopened", job_id=BigInteger(), seq=Integer())
-RESULTS = ("error_code", "error_message", "width", "height", "perimeter", "format", "bytes", "sha256", "seconds")
+RESULTS = ("error_code", "error_message", "width", "height", "perimeter", "format", "bytes", "seconds")
 _open_images = (
     update(Image)
     .where(Image.job_id == _reopened.c.job_id, Image.seq == _reopened.c.seq)

@@ -1,7 +1,8 @@
-"""How far a job is, and which of its stores failed."""
+"""How far a job is, and which of its stores failed; in a job without stores, which of its images."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,11 +10,13 @@ from typing import Any
 from sqlalchemy import and_, case, func, or_, select
 from sqlalchemy.orm import Session
 
-from app.domain import jobs, transactions
-from app.models import Job, JobState, Visit
+from app.domain import jobs, plans, transactions
+from app.models import Image, ImageState, Job, JobState, Visit
 from app.sql import db_now
 
-UNKNOWN_STORE = jobs.UNKNOWN_STORE["error_code"]
+UNKNOWN_STORE = plans.UNKNOWN_STORE["error_code"]
+# A status is asked for again and again; the listing of images has them all.
+MOST_FAILED_IMAGES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +26,22 @@ class FailedStore:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedImage:
+    seq: int
+    url: str | None
+    client_ref: str | None
+    error_code: str | None
+    error_message: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
+    """``failed_images`` are the first ``MOST_FAILED_IMAGES`` of a job without stores, None where it has stores."""
+
     job: Job
     now: datetime
     failed_stores: tuple[FailedStore, ...] = ()
+    failed_images: tuple[FailedImage, ...] | None = None
 
     @property
     def percent(self) -> float:
@@ -60,7 +75,18 @@ def _get(session: Session, job_id: int) -> Status:
     now = session.scalars(select(db_now())).one()
     if job.state in (JobState.ONGOING, JobState.COMPLETED):
         return Status(job, now)
+    if not job.visits_total:
+        return Status(job, now, failed_images=tuple(_failed_images(session, job)))
     return Status(job, now, tuple(FailedStore(row.store_id, _reason(row)) for row in _failed(session, job_id)))
+
+
+def _failed_images(session: Session, job: Job) -> Iterator[FailedImage]:
+    if not job.images_failed:
+        return
+    columns = (Image.seq, Image.url, Image.client_ref, Image.error_code, Image.error_message)
+    query = select(*columns).where(Image.job_id == job.id, Image.state == ImageState.FAILED).order_by(Image.seq)
+    for row in session.execute(query.limit(MOST_FAILED_IMAGES)):
+        yield FailedImage(*row)
 
 
 def _failed(session: Session, job_id: int) -> Any:

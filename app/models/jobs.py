@@ -37,7 +37,11 @@ class ImageState(StrEnum):
 class JobSource(StrEnum):
     """The door a job came in by."""
 
-    URLS = "urls"
+    URLS = "urls"  # store systems: visits with their URLs
+    BATCHES = "batches"  # cameras in stores: files
+    MANIFESTS = "manifests"  # tables of ids and URLs
+    IMAGES = "images"  # single files
+    UPLOADS = "uploads"  # people with a folder of photos
 
 
 class Job(Base):

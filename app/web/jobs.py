@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from typing import Any
 
 from flask import Response, url_for
@@ -126,7 +127,9 @@ def retry(path: schemas.JobPath, body: schemas.RetryBody) -> Response:
 
 def _as_status(found: Status) -> schemas.StatusAnswer:
     shown = schemas.StatusAnswer(**_job_fields(found.job), percent=found.percent, eta_seconds=found.eta_seconds)
-    if shown.status == "failed":
+    if found.failed_images is not None:
+        shown.failed_images = [schemas.ImageError(**asdict(image)) for image in found.failed_images]
+    elif shown.status == "failed":
         shown.error = [schemas.StoreError(store_id=store.store_id, error=store.error) for store in found.failed_stores]
     return shown
 
@@ -147,8 +150,11 @@ def _job_fields(job: Job) -> dict[str, Any]:
             failed=job.images_failed,
             cancelled=job.images_cancelled,
         ),
+        "source": job.source,
         "visits": job.visits_total,
         "priority": job.priority,
+        "processors": job.processors,
+        "keep_images": job.keep_images,
         "metadata": job.client_metadata,
         "created_at": job.created_at,
         "started_at": job.started_at,
@@ -170,6 +176,15 @@ def _as_error_group(group: ErrorGroup) -> schemas.ErrorGroup:
 
 
 def _as_image(image: Image) -> schemas.ImageAnswer:
+    known: dict[str, Any] = {
+        "client_ref": image.client_ref,
+        "captured_at": image.captured_as_sent,
+        "store_name": image.store_name,
+        "camera_id": image.camera_id,
+        "barcode": image.barcode,
+        "sha256": image.sha256,
+        "results": image.results,
+    }
     return schemas.ImageAnswer(
         seq=image.seq,
         visit=image.visit_seq,
@@ -186,4 +201,5 @@ def _as_image(image: Image) -> schemas.ImageAnswer:
         attempts=image.attempts,
         next_attempt_at=image.next_attempt_at,
         settled_at=image.settled_at,
+        **{name: value for name, value in known.items() if value is not None},
     )

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, FailFast, Field, StrictBool, StrictInt
 
-from app.models import ImageState, JobState
+from app.models import ImageState, JobSource, JobState
 from app.web import fields
 from app.web.schemas.base import Request, Shown
 
@@ -112,6 +112,14 @@ class StoreError(BaseModel):
     error: str = Field(examples=["2 of 5 images failed; first: http_404: the server answered 404 Not Found"])
 
 
+class ImageError(BaseModel):
+    seq: int = Field(description="Its place in the job, from 0.")
+    url: str | None
+    client_ref: str | None
+    error_code: str = Field(examples=["not_an_image"])
+    error_message: str | None
+
+
 class JobAnswer(BaseModel):
     """A job and its counters."""
 
@@ -119,8 +127,11 @@ class JobAnswer(BaseModel):
     job_id: int
     state: JobState = Field(description="As `status`, but a cancelled job says so.")
     images: ImageCounts
+    source: JobSource = Field(description="The door it came in by.")
     visits: int
     priority: int
+    processors: list[str] | None = Field(description="What was asked for beside the measures; null: nothing.")
+    keep_images: bool
     metadata: dict[str, Any] | None
     created_at: Shown
     started_at: Shown | None
@@ -135,6 +146,9 @@ class StatusAnswer(JobAnswer):
 
     error: list[StoreError] = Field(
         default=[], description="One entry a store that failed; only where `status` is failed."
+    )
+    failed_images: list[ImageError] = Field(
+        default=[], description="In place of `error` where the job has no stores: the first 100 images that failed."
     )
     percent: float
     eta_seconds: float | None = Field(description="Time left at the rate so far; null while that is unknown.")
@@ -171,6 +185,16 @@ class ImageAnswer(BaseModel):
     attempts: int = Field(description="In all, also before a retry.")
     next_attempt_at: Shown | None
     settled_at: Shown | None
+    # The rest is left out where it is not known.
+    client_ref: str = Field(default="", description="The id or file name that the client gave it.")
+    captured_at: str = Field(default="", description="When it was taken, as it was sent.")
+    store_name: str = ""
+    camera_id: str = ""
+    barcode: str = ""
+    sha256: str = Field(default="", description="Of its file.")
+    results: dict[str, Any] = Field(
+        default={}, description="By processor: its `version`, and its `result` or its `error` (`code` and `message`)."
+    )
 
 
 class ImagesAnswer(BaseModel):
