@@ -5,6 +5,7 @@ ImagejobsError
 ├── InvalidRequestError         what a client sent cannot be taken (400)
 │   └── TooManyImagesError      more images than a job may have (413)
 ├── NotFoundError               no such thing, or not the caller's (404)
+├── ForbiddenError              the caller may not do that (403)
 ├── ConflictError               an Idempotency-Key used for another body (409)
 ├── UnavailableError            the database is away; try again later (503)
 └── ImageError                  one image failed; carries a stable code
@@ -35,6 +36,10 @@ class TooManyImagesError(InvalidRequestError):
 
 class NotFoundError(ImagejobsError):
     """There is no such thing, or it belongs to somebody else."""
+
+
+class ForbiddenError(ImagejobsError):
+    """The caller is known, and may not do that; the message says what they lack."""
 
 
 class ConflictError(ImagejobsError):

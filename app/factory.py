@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask
 
 from app import extensions, logs
-from app.web import bodies, docs, envelope, jobs, ops, visits
+from app.web import auth, bodies, docs, envelope, jobs, ops, visits
 from app.web import errors as web_errors
 from app.web.documents.base import Api
 from config import Settings
@@ -28,6 +28,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     extensions.init_database(app, settings)
     extensions.init_celery(app, settings)
     envelope.register(app)
+    auth.register(app)
     web_errors.register(app)
     for api in (jobs.blueprint, visits.blueprint, ops.blueprint):
         app.register_api(api)

@@ -14,13 +14,12 @@ from sqlalchemy import and_, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.domain import transactions
+from app.domain import access, transactions
 from app.errors import ConflictError
 from app.extensions import settings
 from app.models import IdempotencyKey
 from app.sql import db_now
 
-NOBODY = 0  # the owner of keys as long as callers have no names
 MOST_RACES = 3
 MOST_FORGOTTEN_AT_ONCE = 1000
 HOUR_SECONDS = 3600.0
@@ -57,7 +56,7 @@ def recall(session: Session, idempotency: Idempotency | None) -> Remembered | No
     """What an earlier request with this key came to. Raises ConflictError where that was another request."""
     if not idempotency:
         return None
-    has_key = and_(IdempotencyKey.owner_id == NOBODY, IdempotencyKey.key == idempotency.key)
+    has_key = and_(IdempotencyKey.owner_id == _owner(), IdempotencyKey.key == idempotency.key)
     session.execute(
         delete(IdempotencyKey)
         .where(has_key, IdempotencyKey.created_at < _oldest())
@@ -80,7 +79,7 @@ def remember(
     row = {"key": idempotency.key, "request_sha256": idempotency.request_sha256, "job_id": job_id}
     if answer is not None:  # a None would be stored as JSON's null
         row["answer"] = answer
-    session.connection().execute(insert(IdempotencyKey).values(owner_id=NOBODY, created_at=db_now(), **row))
+    session.connection().execute(insert(IdempotencyKey).values(owner_id=_owner(), created_at=db_now(), **row))
 
 
 def forget() -> None:
@@ -99,6 +98,11 @@ def _forget_some(session: Session) -> int:
         is_old = and_(IdempotencyKey.owner_id == owner_id, IdempotencyKey.key == key)
         session.execute(delete(IdempotencyKey).where(is_old, IdempotencyKey.created_at < _oldest()))
     return len(old)
+
+
+def _owner() -> int:
+    """Two owners may use the same key, for different requests."""
+    return access.current().owner_id or access.NO_OWNER
 
 
 def _oldest() -> Any:

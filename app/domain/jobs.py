@@ -11,7 +11,7 @@ from sqlalchemy import exists, func, insert, select
 from sqlalchemy.orm import Session
 
 from app import processors, queues
-from app.domain import cursors, idempotency, transactions
+from app.domain import access, cursors, idempotency, transactions
 from app.domain.idempotency import Idempotency
 from app.domain.plans import CHUNKS_A_JOB, Plan
 from app.domain.plans import NewImage as NewImage
@@ -44,7 +44,7 @@ class JobFilter:
 
 
 def create(new: NewJob, name: Idempotency | None = None) -> Created:
-    """Store a job with its visits, chunks and images in one transaction, then ring for workers.
+    """Store a job of the caller's with its visits, chunks and images in one transaction, then ring for workers.
 
     With the ``name`` of an earlier call it returns that call's job. A transaction repeated after a lost COMMIT
     finds its own job by ``submission``. Raises InvalidRequestError for a processor that is not known, and
@@ -115,16 +115,22 @@ def get(job_id: int) -> Job:
 
 
 def load(session: Session, job_id: int, *, is_locked: bool = False) -> Job:
-    """One job within a transaction, its row locked where asked for. Raises NotFoundError."""
-    job = session.get(Job, job_id, with_for_update=is_locked) if 0 < job_id <= cursors.MOST_NUMBER else None
+    """One job within a transaction, its row locked where asked for.
+
+    Raises NotFoundError, also where it is not the caller's.
+    """
+    query = select(Job).where(Job.id == job_id, access.is_visible(Job))
+    if is_locked:
+        query = query.with_for_update()
+    job = session.scalars(query).one_or_none() if 0 < job_id <= cursors.MOST_NUMBER else None
     if job is None:
         raise NotFoundError("no such job")
     return job
 
 
 def find(wanted: JobFilter, *, cursor: str | None, per_page: int) -> tuple[list[Job], str | None]:
-    """A page of jobs, newest first, and the cursor of the next one."""
-    conditions = []
+    """A page of the caller's jobs, newest first, and the cursor of the next one."""
+    conditions = [access.is_visible(Job)]
     if cursor:
         conditions.append(Job.id < cursors.read(cursor, [int])[0])
     if wanted.state:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from app.domain import access
 from app.domain.claims import PRIORITY_NORMAL
 from app.extensions import settings
 from app.models import Chunk, Image, ImageState, JobSource, JobState, Visit, VisitState
@@ -56,7 +57,7 @@ class NewImage:
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job has either visits or images of its own; ``processors`` None measures the images only."""
+    """A job of the caller's has either visits or images of its own; ``processors`` None measures the images only."""
 
     source: JobSource
     visits: Sequence[NewVisit] = ()
@@ -66,7 +67,6 @@ class NewJob:
     processors: Sequence[str] | None = None
     keep_images: bool = False
     callback_url: str | None = None
-    owner_id: int | None = None
 
     @property
     def images_total(self) -> int:
@@ -102,7 +102,7 @@ class Plan:
         row: dict[str, Any] = {
             "submission": submission,
             "source": self.new.source,
-            "owner_id": self.new.owner_id,
+            "owner_id": access.current().owner_id,
             "state": JobState.ONGOING if is_ongoing else ended,
             "priority": self.new.priority,
             "turn": turn,

@@ -1,4 +1,4 @@
-"""Visits whose images all succeeded, by store, area and period.
+"""Visits of the caller's jobs whose images all succeeded, by store, area and period.
 
 Read store by store along ``ix_visits_store`` (store_id, state, visited_at, then the primary key), so that a page costs
 its own size wherever it lies. A join sorted by columns of both tables would sort all that matches first.
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Select, and_, func, or_, select
 from sqlalchemy.orm import Session
 
-from app.domain import cursors, transactions
+from app.domain import access, cursors, transactions
 from app.errors import InvalidRequestError
 from app.models import Store, Visit, VisitState
 
@@ -149,7 +149,7 @@ def _of_stores(
 
 
 def _matches(wanted: VisitFilter) -> list[Any]:
-    conditions: list[Any] = [Visit.state == VisitState.COMPLETED]
+    conditions: list[Any] = [Visit.state == VisitState.COMPLETED, access.is_of_visible_job(Visit.job_id)]
     if wanted.start:
         conditions.append(Visit.visited_at >= wanted.start)
     if wanted.end:

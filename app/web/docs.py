@@ -8,6 +8,7 @@ from typing import cast
 import flask_openapi_swagger
 from flask import Blueprint, Response, current_app, jsonify, render_template_string, url_for
 
+from app.web.auth import public
 from app.web.documents.base import Api
 
 ASSETS = Path(flask_openapi_swagger.__file__).parent / "templates" / "swagger"
@@ -39,15 +40,18 @@ blueprint = Blueprint("docs", __name__, static_folder=str(ASSETS), static_url_pa
 
 
 @blueprint.get("/docs")
+@public
 def page() -> Response:
     return Response(render_template_string(PAGE), headers={"Content-Security-Policy": POLICY}, mimetype="text/html")
 
 
 @blueprint.get("/docs/start.js")
+@public
 def start() -> Response:
     return Response(START % url_for("docs.document"), mimetype="text/javascript")
 
 
 @blueprint.get("/openapi.json")
+@public
 def document() -> Response:
     return jsonify(cast(Api, current_app).api_doc)

@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from app.errors import (
     ConflictError,
+    ForbiddenError,
     ImagejobsError,
     InvalidRequestError,
     NotFoundError,
@@ -23,6 +24,7 @@ RETRY_AFTER_SECONDS = 5
 STATUS: dict[type[ImagejobsError], int] = {
     InvalidRequestError: 400,
     TooManyImagesError: 413,
+    ForbiddenError: 403,
     NotFoundError: 404,
     ConflictError: 409,
     UnavailableError: 503,

@@ -8,6 +8,7 @@ from flask import Response, current_app, redirect, request, url_for
 from flask_openapi import APIBlueprint, Tag
 
 from app.domain import health
+from app.web.auth import public
 from app.web.documents import ops as documents
 from app.web.requests import answer, validated
 from app.web.schemas import ops as schemas
@@ -24,6 +25,7 @@ def release() -> str:
 
 @blueprint.get("/", **documents.index)
 @validated
+@public
 def index() -> Response:
     """What this service is; a browser is led to its documentation."""
     if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
@@ -34,6 +36,7 @@ def index() -> Response:
 
 @blueprint.get("/health", **documents.health)
 @validated
+@public
 def check_health() -> Response:
     """Whether the database (else 503) and the broker answer; without a broker jobs are accepted, and start later."""
     health.check_database()
@@ -44,6 +47,7 @@ def check_health() -> Response:
 
 @blueprint.get("/live", **documents.live)
 @validated
+@public
 def live() -> Response:
     """200 for as long as the process answers."""
     return answer(schemas.HealthAnswer(status="ok"))

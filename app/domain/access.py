@@ -1,0 +1,80 @@
+"""Who is asking, and what of what there is they see.
+
+Within a request the web layer says who is asking (``enter``). Outside one (workers, the recover loop, commands on a
+host of the service) it is the service itself, which sees all. What belongs to somebody else is answered as what does
+not exist: ``jobs.load`` raises the same NotFoundError, lists narrow by ``is_visible``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from flask import g, has_request_context
+from sqlalchemy import ColumnElement, exists, true
+
+from app.models import Job
+
+
+class Scope(StrEnum):
+    """What a key may do. ADMIN includes the others and sees what belongs to everybody; no other includes another."""
+
+    SUBMIT = "submit"  # create jobs and other things, and change them
+    READ = "read"  # see what became of them
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """``owner_id`` is whom their jobs belong to; None: nobody in particular."""
+
+    owner_id: int | None
+    scopes: frozenset[Scope]
+    key_id: int | None = None  # the key that they showed
+    label: str = ""
+
+    def may(self, scope: Scope) -> bool:
+        return scope in self.scopes or Scope.ADMIN in self.scopes
+
+    @property
+    def sees_all(self) -> bool:
+        return Scope.ADMIN in self.scopes
+
+    def sees(self, owner_id: int | None) -> bool:
+        """Whether they see what belongs to this owner."""
+        return self.sees_all or (self.owner_id is not None and self.owner_id == owner_id)
+
+
+# The service itself, and everybody on this host where AUTH=open.
+SERVICE = Caller(None, frozenset(Scope))
+# A request of which nothing is known yet: sees and may nothing.
+STRANGER = Caller(None, frozenset())
+NO_OWNER = 0  # in columns that cannot be NULL
+
+
+def current() -> Caller:
+    """Whoever is asking."""
+    if not has_request_context():
+        return SERVICE
+    caller: Caller = g.get("caller", STRANGER)
+    return caller
+
+
+def enter(caller: Caller) -> None:
+    """From here on the current request is this caller's."""
+    g.caller = caller
+
+
+def is_visible(owned: Any = Job) -> ColumnElement[bool]:
+    """The condition that a row of ``owned``, a table with an owner_id, is the caller's to see."""
+    caller = current()
+    # A comparison with NULL is never true: who has no owner and does not see all sees nothing.
+    return true() if caller.sees_all else owned.owner_id == caller.owner_id
+
+
+def is_of_visible_job(job_id: Any) -> ColumnElement[bool]:
+    """The same for a row that belongs to the job with this id."""
+    if current().sees_all:
+        return true()
+    return exists().where(Job.id == job_id, is_visible(Job)).correlate_except(Job)

@@ -1,0 +1,99 @@
+"""What belongs to somebody else is not seen, not changed, and answered like what does not exist."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from app.domain import access, jobs
+from app.domain.access import Caller, Scope
+from app.errors import NotFoundError
+from app.web import auth
+from tests.integration import hands
+
+OURS = Caller(7, frozenset({Scope.SUBMIT, Scope.READ}))
+THEIRS = Caller(8, frozenset({Scope.SUBMIT, Scope.READ}))
+ADMIN = Caller(9, frozenset({Scope.ADMIN}))
+BOTH_DATES = {"startdate": "2020-01-01", "enddate": "2021-01-01"}
+
+
+@pytest.fixture
+def as_caller(monkeypatch: pytest.MonkeyPatch) -> Any:
+    @contextmanager
+    def ask(caller: Caller) -> Iterator[None]:
+        with monkeypatch.context() as patched:
+            patched.setattr(auth.access, "SERVICE", caller)
+            yield
+
+    return ask
+
+
+@pytest.fixture
+def job(app: Flask, client: FlaskClient, as_caller: Any) -> int:
+    hands.add_stores(app)
+    with as_caller(OURS):
+        job = hands.submit(client, hands.visit(images=2))
+    hands.work_off(app)
+    return job
+
+
+def visits(client: FlaskClient, **more: object) -> list[str]:
+    found = client.get("/api/visits", query_string=BOTH_DATES | more).json
+    assert found.get("total") in (None, len(found["results"]))
+    return [store["store_id"] for store in found["results"]]
+
+
+def test_visits_are_those_of_the_callers_jobs(app: Flask, client: FlaskClient, job: int, as_caller: Any) -> None:
+    with as_caller(THEIRS):
+        hands.submit(client, hands.visit("S01408764"))
+    hands.work_off(app)
+    with as_caller(OURS):
+        assert visits(client, total=1) == ["S00339218"]
+    with as_caller(THEIRS):
+        assert visits(client, total=1) == ["S01408764"]
+        assert visits(client, storeid="S00339218") == []
+    with as_caller(ADMIN):
+        assert visits(client, total=1) == ["S00339218", "S01408764"]
+    with as_caller(Caller(None, OURS.scopes)):
+        assert visits(client, total=1) == []
+
+
+def test_jobs_are_listed_to_their_owner_and_to_admin(client: FlaskClient, job: int, as_caller: Any) -> None:
+    for caller, seen in ((OURS, [job]), (THEIRS, []), (ADMIN, [job])):
+        with as_caller(caller):
+            assert [found["job_id"] for found in client.get("/api/jobs").json["results"]] == seen
+            assert [found["job_id"] for found in client.get("/api/jobs?storeid=S00339218").json["results"]] == seen
+
+
+def test_two_owners_may_use_the_same_idempotency_key(client: FlaskClient, job: int, as_caller: Any) -> None:
+    def submit(images: int) -> int:
+        body = hands.body(hands.visit(images=images))
+        answer = client.post("/api/submit/", json=body, headers={"Idempotency-Key": "monday"})
+        assert answer.status_code == 201
+        return answer.json["job_id"]
+
+    with as_caller(OURS):
+        ours = submit(1)
+    with as_caller(THEIRS):
+        theirs = submit(2)
+        assert submit(2) == theirs
+    with as_caller(OURS):
+        assert submit(1) == ours != theirs
+
+
+def test_outside_a_request_the_service_sees_all(app: Flask, job: int) -> None:
+    with app.app_context():
+        assert access.current() is access.SERVICE
+        assert jobs.get(job).owner_id == OURS.owner_id
+
+
+def test_a_request_of_which_nothing_is_known_sees_nothing(app: Flask, job: int) -> None:
+    with app.test_request_context("/api/jobs"):
+        assert access.current().scopes == frozenset()
+        with pytest.raises(NotFoundError):
+            jobs.get(job)
