@@ -13,6 +13,8 @@ missing=()
 for pair in "${wanted[@]}"; do
     command -v "${pair% *}" >/dev/null || missing+=("${pair#* }")
 done
+# The second engine of the barcodes is a library, not a command.
+[[ "$(ldconfig -p 2>/dev/null)" == *libzbar.so.0* ]] || missing+=(libzbar0)
 if [[ ${#missing[@]} -eq 0 ]]; then
     exit 0
 fi
