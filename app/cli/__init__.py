@@ -23,6 +23,7 @@ COMMANDS = {
     "submit": Entry("app.cli.client:submit_command", "Submit a job and, with --watch, follow it to its end."),
     "status": Entry("app.cli.client:status_command", "Show how far a job is and which stores failed."),
     "images": Entry("app.cli.client:images_command", "List the images of a job with their results or errors."),
+    "results": Entry("app.cli.results:results_command", "Save the results of a whole job as CSV or JSON."),
     "errors": Entry("app.cli.client:errors_command", "Show why images of a job failed, by error code."),
     "retry": Entry("app.cli.client:retry_command", "Try images of a job again that failed."),
     "cancel": Entry("app.cli.client:cancel_command", "Stop a job; results that are there stay."),

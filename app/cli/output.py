@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 import click
 from rich.cells import cell_len, chop_cells
 
+from app import spreadsheets
+
 Row = Mapping[str, Any]
 
 # What moves the cursor, colours, rings or turns the reading direction, and halves of characters.
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-# A spreadsheet runs a cell that begins like this as a formula.
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 LEAST_FLEXIBLE_WIDTH = 30
 
 
@@ -86,7 +86,7 @@ def _write_csv(rows: Iterable[Row], columns: Sequence[Column]) -> None:
 def _inert(cell: object, shown: Callable[[str], str]) -> object:
     if not isinstance(cell, str):
         return cell
-    return shown(f"'{cell}" if cell.startswith(_FORMULA_STARTS) else cell)
+    return shown(spreadsheets.inert(cell))
 
 
 def _write_table(rows: Iterable[Row], columns: Sequence[Column]) -> None:

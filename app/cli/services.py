@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, BinaryIO, TypeVar
 
 import click
 import requests
@@ -21,7 +21,10 @@ from app.cli import output
 CONNECT_SECONDS = 5
 ANSWER_SECONDS = 60
 LONGEST_PAUSE_SECONDS = 8
+PIECE_BYTES = 64 * 1024
 AWAY = {429, 502, 503, 504}
+
+Answer = TypeVar("Answer")
 
 
 class CannotError(click.ClickException):
@@ -109,24 +112,47 @@ class Service:
         found: list[dict[str, Any]] = self._ask("results", "GET", f"/api/jobs/{job_id}/errors")["results"]
         return found
 
+    def save(self, path: str, file: BinaryIO, *, is_rewindable: bool, **parameters: str | int | None) -> None:
+        """Write an answer to ``file`` as it comes; one that breaks off is asked for again where that may be rewound."""
+        self._patiently(lambda: self._save(path, file, parameters, is_rewindable=is_rewindable))
+
+    def _save(self, path: str, file: BinaryIO, parameters: dict[str, Any], *, is_rewindable: bool) -> None:
+        with self._once("GET", path, params=parameters, stream=True) as answer:
+            if not answer.ok or "Content-Disposition" not in answer.headers:
+                self._body(answer, "a file")
+            if is_rewindable:
+                file.seek(0)
+                file.truncate()
+            try:
+                for piece in answer.iter_content(PIECE_BYTES):
+                    file.write(piece)
+            except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
+                if is_rewindable:
+                    raise _AwayError("broke the answer off") from error
+                raise CannotError(f"{self.url} broke the answer off: what was written is not whole") from error
+
     def _change(self, field: str, path: str, body: bytes, idempotency_key: str) -> dict[str, Any]:
         """The key lets the attempts after a lost answer do nothing more, and get the first one's answer."""
         headers = {"Content-Type": "application/json", "Idempotency-Key": idempotency_key}
         return self._ask(field, "POST", path, data=body, headers=headers)
 
     def _ask(self, field: str, method: str, path: str, **options: Any) -> dict[str, Any]:
-        """The answer, which has ``field``; asked again while the service is away and patience lasts."""
+        """The answer, which has ``field``."""
+        return self._patiently(lambda: self._body(self._once(method, path, **options), field))
+
+    def _patiently(self, attempt: Callable[[], Answer]) -> Answer:
+        """What ``attempt`` returns; it is made again while the service is away and patience lasts."""
         deadline = time.monotonic() + self.patience_seconds
-        attempt = 0
+        attempts = 0
         while True:
             try:
-                return self._body(self._once(method, path, **options), field)
+                return attempt()
             except _AwayError as away:
-                attempt += 1
-                wait = _pause(attempt) if away.wait_seconds is None else away.wait_seconds
+                attempts += 1
+                wait = _pause(attempts) if away.wait_seconds is None else away.wait_seconds
                 if time.monotonic() + wait > deadline:
                     raise CannotError(f"{self.url} {away}") from away
-                if attempt == 1:
+                if attempts == 1:
                     click.echo(output.escaped(f"{self.url} {away}; trying again"), err=True)
             time.sleep(wait)
 

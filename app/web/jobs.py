@@ -166,6 +166,7 @@ def _job_fields(job: Job) -> dict[str, Any]:
             job=url_for("jobs.get_job", job_id=job.id),
             images=url_for("jobs.find_images", job_id=job.id),
             errors=url_for("jobs.find_errors", job_id=job.id),
+            results=url_for("results.as_json", job_id=job.id),
         ),
     }
 

@@ -114,7 +114,7 @@ def test_every_error_code_of_images_is_documented() -> None:
 
 def test_every_route_is_documented(tmp_path: Path) -> None:
     headings = re.findall(r"^## (.+)$", (PROJECT / "docs/api.md").read_text(), re.MULTILINE)
-    documented = {part for heading in headings for part in re.findall(r"/[\w/<>-]*", heading.replace("\\", ""))}
+    documented = {part for heading in headings for part in re.findall(r"/[\w/<>.-]*", heading.replace("\\", ""))}
     rules = create_app(Settings.from_env({"DATA_DIR": str(tmp_path)})).url_map.iter_rules()
     # The documentation's own page is told of at the top; files are no routes.
     is_ours = re.compile(r"(?!docs\.|static$)").match

@@ -1,0 +1,27 @@
+"""Results of whole jobs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.web.documents.base import AWAY, BAD_REQUEST
+from app.web.documents.jobs import NO_SUCH_JOB
+from app.web.schemas import results as schemas
+
+
+def _file(description: str, kind: str) -> dict[str, Any]:
+    return {
+        "responses": {
+            "200": {"description": description, "content": {kind: {"schema": {"type": "string"}}}},
+            "400": BAD_REQUEST,
+            "404": NO_SUCH_JOB,
+            "503": AWAY,
+        }
+    }
+
+
+as_json: dict[str, Any] = {
+    "responses": {"200": schemas.ResultsAnswer, "400": BAD_REQUEST, "404": NO_SUCH_JOB, "503": AWAY}
+}
+as_json_lines = _file("A JSON object a line, one line an image", "application/x-ndjson")
+as_csv = _file("A header, then a row an image", "text/csv")
