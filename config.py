@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from app import storage
 from app.errors import SettingError
 
 # The formats that Pillow reads safely and stores send; MPO is what some phones write under the name of JPEG.
@@ -42,6 +43,16 @@ class Settings(BaseModel):
     HOST: str = Field("127.0.0.1", min_length=1, description="Address the web server listens on.")
     PORT: int = Field(5000, ge=0, le=65535, description="Port the web server listens on.")
     DATA_DIR: Path = Field(Path("var"), description="Folder of the SQLite database and other files of the service.")
+    STORAGE_URL: str = Field(
+        "",
+        description="Where files of images and results are kept: `file:///a/folder` (shared by all hosts) or "
+        "`s3://bucket/prefix?endpoint=https://host&region=name`. Empty: `files` in `DATA_DIR`.",
+    )
+    AWS_ACCESS_KEY_ID: str = Field(
+        "", description="Account on the S3 server. Empty: the role of the host, container or pod."
+    )
+    AWS_SECRET_ACCESS_KEY: str = Field("", description="Secret key of that account.")
+    AWS_SESSION_TOKEN: str = Field("", description="Session token of that account, where it is a temporary one.")
     LOG_LEVEL: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least severity that is logged."
     )
@@ -124,6 +135,13 @@ class Settings(BaseModel):
             raise ValueError(f"speaks {driver}, must begin with mysql+pymysql:// or sqlite:///")
         return value
 
+    @field_validator("STORAGE_URL")
+    @classmethod
+    def _is_storage(cls, value: str) -> str:
+        if value:
+            storage.check(value)
+        return value
+
     @field_validator("REDIS_URL")
     @classmethod
     def _is_redis(cls, value: str) -> str:
@@ -170,6 +188,10 @@ class Settings(BaseModel):
         return f"sqlite:///{self.DATA_DIR.resolve() / 'imagejobs.db'}"
 
     @property
+    def storage_url(self) -> str:
+        return self.STORAGE_URL or (self.DATA_DIR.resolve() / "files").as_uri()
+
+    @property
     def allowed_networks(self) -> tuple[str, ...]:
         return tuple(_listed(self.FETCH_ALLOWED_NETWORKS))
 
@@ -187,5 +209,6 @@ def _sentence(problem: Any) -> str:
     if not problem["loc"]:
         return reason
     name = problem["loc"][0]
-    shown = "(hidden)" if "PASSWORD" in name or "URL" in name else repr(problem["input"])
+    is_secret = any(word in name for word in ("PASSWORD", "URL", "SECRET", "TOKEN"))
+    shown = "(hidden)" if is_secret else repr(problem["input"])
     return f"{name}={shown}: {reason[0].lower()}{reason[1:]}"

@@ -10,7 +10,10 @@ ImagejobsError
 ├── UnavailableError            the database is away; try again later (503)
 └── ImageError                  one image failed; carries a stable code
     ├── FetchError              ... while it was downloaded
-    └── DecodeError             ... while it was read
+    ├── DecodeError             ... while it was read
+    └── StorageError            ... since its file could not be written or read now (503)
+        ├── StoredFileMissingError      there is no such file (404)
+        └── StoredFileDamagedError      the file is not what was written
 """
 
 from __future__ import annotations
@@ -71,6 +74,27 @@ class FetchError(ImageError):
 
 class DecodeError(ImageError):
     """What was downloaded could not be read as an allowed image."""
+
+
+class StorageError(ImageError):
+    """A file could not be written or read: the disk is full, the S3 server away. It may pass."""
+
+    def __init__(self, message: str, *, code: str = "storage_error", transient: bool = True) -> None:
+        super().__init__(code, message, transient=transient)
+
+
+class StoredFileMissingError(StorageError):
+    """The file is not there: it was removed, or this host sees another storage."""
+
+    def __init__(self) -> None:
+        super().__init__("The stored file is not there.", code="file_missing", transient=False)
+
+
+class StoredFileDamagedError(StorageError):
+    """The file is another one than was written."""
+
+    def __init__(self) -> None:
+        super().__init__("The stored file is damaged: its checksum differs.", code="file_damaged", transient=False)
 
 
 class UnavailableError(ImagejobsError):

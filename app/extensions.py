@@ -1,4 +1,4 @@
-"""The objects that live once a process: the database, its migrations, Celery, and the settings of the current app."""
+"""The objects that live once a process: database, migrations, Celery; storage and settings are the current app's."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from werkzeug.local import LocalProxy
 
 from app import broker
 from app.models import Base
+from app.storage import Credentials, Storage, open_storage
 from config import Settings
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
@@ -23,6 +24,7 @@ db = SQLAlchemy(metadata=Base.metadata, session_options={"expire_on_commit": Fal
 migrate = Migrate(directory=str(MIGRATIONS))
 celery = Celery("imagejobs")
 settings = cast(Settings, LocalProxy(lambda: current_app.config["SETTINGS"]))
+storage = cast(Storage, LocalProxy(lambda: current_app.extensions["storage"]))
 
 
 def init_database(app: Flask, options: Settings) -> None:
@@ -82,6 +84,12 @@ def _serialise_writers(engine: Engine) -> None:
     def begin(connection: Any) -> None:
         is_write = connection.get_execution_options().get("is_write")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
+
+
+def init_storage(app: Flask, options: Settings) -> None:
+    """Bind the storage to ``app``; nothing connects before the first use, and no folder is made."""
+    account = Credentials(options.AWS_ACCESS_KEY_ID, options.AWS_SECRET_ACCESS_KEY, options.AWS_SESSION_TOKEN)
+    app.extensions["storage"] = open_storage(options.storage_url, account)
 
 
 def init_celery(app: Flask, options: Settings) -> None:

@@ -26,6 +26,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     extensions.init_database(app, settings)
+    extensions.init_storage(app, settings)
     extensions.init_celery(app, settings)
     envelope.register(app)
     auth.register(app)

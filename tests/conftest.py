@@ -20,6 +20,7 @@ from app.extensions import db
 from config import Settings
 from testbed.mariadb import MariaDB
 from testbed.redis import Redis
+from testbed.s3 import S3
 
 MOST_PIXELS = Image.MAX_IMAGE_PIXELS
 
@@ -43,6 +44,12 @@ def mariadb() -> Iterator[MariaDB]:
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[Redis]:
     with Redis() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3]:
+    with S3() as server:
         yield server
 
 

@@ -18,8 +18,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from app.domain import audit, health, transactions, workers
-from app.errors import UnavailableError
-from app.extensions import MIGRATIONS, db, settings
+from app.errors import StorageError, UnavailableError
+from app.extensions import MIGRATIONS, db, settings, storage
 from app.models import Chunk, Job, JobState
 from app.sql import db_now
 
@@ -189,6 +189,16 @@ def _disk() -> Answers:
     yield level, f"{usage.free / 1e9:.1f} GB of {usage.total / 1e9:.1f} GB are free at {folder}"
 
 
+def _storage() -> Answers:
+    started = time.monotonic()
+    try:
+        storage.check()
+    except StorageError as error:
+        yield Level.BAD, f"{storage.name}: {error.message}"
+    else:
+        yield Level.FINE, f"{storage.name} answers in {1000 * (time.monotonic() - started):.1f} ms"
+
+
 def _clock() -> Answers:
     theirs = transactions.read(lambda session: session.scalars(select(db_now())).one())
     apart = (datetime.now(UTC).replace(tzinfo=None) - theirs).total_seconds()
@@ -209,6 +219,7 @@ def _span(seconds: float) -> str:
 QUESTIONS: dict[str, Callable[[], Answers]] = {
     "settings": _settings,
     "disk": _disk,
+    "storage": _storage,
     "database": _database,
     "broker": _broker,
     "clock": _clock,

@@ -9,7 +9,8 @@ from sqlalchemy import select
 
 from app import broker
 from app.domain import transactions
-from app.extensions import settings
+from app.errors import StorageError
+from app.extensions import settings, storage
 from app.sql import db_now
 
 PING_SECONDS = 0.5
@@ -27,6 +28,15 @@ def has_broker() -> bool:
             return bool(client.ping())
     except (redis.RedisError, OSError):
         return False
+
+
+def has_storage() -> bool:
+    """Whether files can be read and written, as far as can be told within some seconds without writing one."""
+    try:
+        storage.check()
+    except StorageError:
+        return False
+    return True
 
 
 def broker_client() -> redis.Redis:

@@ -14,6 +14,8 @@ from app.errors import (
     ImagejobsError,
     InvalidRequestError,
     NotFoundError,
+    StorageError,
+    StoredFileMissingError,
     TooManyImagesError,
     UnavailableError,
 )
@@ -28,6 +30,8 @@ STATUS: dict[type[ImagejobsError], int] = {
     NotFoundError: 404,
     ConflictError: 409,
     UnavailableError: 503,
+    StorageError: 503,
+    StoredFileMissingError: 404,
 }
 # Plainer than the standard phrases, which speak to people in front of a browser.
 SENTENCES = {
@@ -49,6 +53,9 @@ def register(app: Flask) -> None:
 
 def _translator(status: int):  # type: ignore[no-untyped-def]
     def translate(error: ImagejobsError) -> Response:
+        if isinstance(error, StorageError):
+            log.error("storage failed", exc_info=error)
+            return _answer(status, error.message)
         return _answer(status, str(error))
 
     return translate

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from flask import Response, current_app, redirect, request, url_for
 from flask_openapi import APIBlueprint, Tag
@@ -38,11 +39,17 @@ def index() -> Response:
 @validated
 @public
 def check_health() -> Response:
-    """Whether the database (else 503) and the broker answer; without a broker jobs are accepted, and start later."""
+    """Whether the database (else 503), the broker and the storage answer.
+
+    Without a broker jobs are accepted, and start later; without storage those whose images are at an address.
+    """
     health.check_database()
-    if health.has_broker():
-        return answer(schemas.HealthAnswer(status="ok"))
-    return answer(schemas.HealthAnswer(status="degraded", broker="down"))
+    down: dict[str, Any] = {}
+    if not health.has_broker():
+        down["broker"] = "down"
+    if not health.has_storage():
+        down["storage"] = "down"
+    return answer(schemas.HealthAnswer(status="degraded" if down else "ok", **down))
 
 
 @blueprint.get("/live", **documents.live)

@@ -91,4 +91,13 @@ def test_odd_settings_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_answers_come_as_json_too() -> None:
     answers = json.loads(CliRunner().invoke(main, ["doctor", "--json"]).stdout)
-    assert {"settings", "disk", "database", "broker", "clock", "workers", "work"} == {each["about"] for each in answers}
+    assert {each["about"] for each in answers} == {
+        "settings",
+        "disk",
+        "storage",
+        "database",
+        "broker",
+        "clock",
+        "workers",
+        "work",
+    }

@@ -11,6 +11,7 @@ import pytest
 from app import create_app
 from app.fetching import codes as fetch_codes
 from app.processors import codes as processor_codes
+from app.storage import codes as storage_codes
 from config import Settings
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -104,7 +105,9 @@ def test_every_error_code_of_images_is_documented() -> None:
     text = (PROJECT / "docs/api.md").read_text().partition("## Error codes of images")[2]
     found = re.findall(r"^\| `(.+?)` \| (.+) \| (\w+) \|$", text, re.MULTILINE)
     rows = {code: (meaning, again) for code, meaning, again in found}
-    assert set(rows) == set(fetch_codes.CODES) | set(processor_codes.CODES) | OTHER_CODES
+    assert set(rows) == {*fetch_codes.CODES, *processor_codes.CODES, *storage_codes.CODES, *OTHER_CODES}
+    for code, stored in storage_codes.CODES.items():
+        assert rows[code] == (stored.meaning, "yes" if stored.transient else "no")
     for code, entry in fetch_codes.CODES.items():
         again = "some" if code == "http_<status>" else "yes" if entry.transient else "no"
         assert rows[code] == (entry.meaning, again)

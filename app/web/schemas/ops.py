@@ -18,3 +18,6 @@ class HealthAnswer(BaseModel):
     broker: Literal["down"] = Field(
         default="down", description="Given only while the broker is down: jobs are still accepted."
     )
+    storage: Literal["down"] = Field(
+        default="down", description="Given only while files cannot be read or written: jobs by URL are still accepted."
+    )
