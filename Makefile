@@ -32,7 +32,7 @@ bench: install-dev ## measure images a second against a plain loop and the bare 
 	@testbed/install.sh bench
 	$(BIN)/python -m bench $(ARGS)
 
-chaos: install-dev ## kill, freeze and cut off the parts of the service during a job, then check its books (SEED=...)
+chaos: install-dev ## kill, freeze and cut off the parts of the service during a job, then check its books (SEED=... SEEDS=...)
 	@testbed/install.sh
 	$(BIN)/python -m chaos
 

@@ -7,7 +7,7 @@ import itertools
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from celery import Celery
@@ -17,6 +17,9 @@ from chaos.plan import Fault
 from chaos.scene import Scene, Worker
 
 BELLS = 10
+LONGEST_PAUSE_SECONDS = 0.4  # GPU_PAUSE_MAX_SECONDS, as it ships
+# For so many seconds after one of these, results may still wait for their turn.
+KEEP_FROM_WRITING = {Fault.KILL_MARIADB: 8.0, Fault.CUT_BEFORE_COMMIT: 2.0, Fault.CUT_AFTER_COMMIT: 2.0}
 
 Lease = tuple[int, int]  # a chunk's number and the claim under which it was held
 
@@ -32,6 +35,8 @@ class Blow:
     images: set[int] = field(default_factory=set)  # open ones of those chunks: these may be downloaded again
     recovery_seconds: float | None = None
     redone: int = 0
+    unsettled: dict[int, float] = field(default_factory=dict)  # image: since when the one who was hit had held it
+    is_alone: bool = False  # no other fault was in the way of those who write
 
 
 class Blows:
@@ -89,6 +94,25 @@ class Blows:
         # Afterwards, so that nothing is written any more of what is found open here.
         if blow.fault is not Fault.STOP_WORKER:
             self._note_held(blow, [worker])
+        if blow.fault is Fault.KILL_WORKER:
+            blow.is_alone = self._is_calm()
+            self._note_unsettled(blow, worker)
+
+    def _is_calm(self) -> bool:
+        """Whether nothing but this has lately kept results from being written."""
+        now = time.monotonic()
+        is_cut = any(now - blow.struck_at < KEEP_FROM_WRITING.get(blow.fault, 0) for blow in self.struck)
+        is_frozen = any(worker.is_frozen for worker in self._scene.workers)  # it may hold locks
+        return not (is_cut or is_frozen or self._scene.mariadb in self._away)
+
+    def _note_unsettled(self, blow: Blow, worker: Worker) -> None:
+        now = time.monotonic()
+        rows = self._scene.find(
+            "SELECT images.seq, TIMESTAMPDIFF(MICROSECOND, claimed_at, UTC_TIMESTAMP(6)) / 1e6 FROM chunks JOIN images"
+            " ON images.job_id = chunks.job_id AND images.seq >= first_image AND images.seq < first_image + images"
+            f" WHERE due_at IS NOT NULL AND claimed_by = '{worker.name}' AND images.state = 'open'"
+        )
+        blow.unsettled = {seq: now - float(age) for seq, age in rows or ()}
 
     def _thaw(self, worker: Worker) -> None:
         worker.is_frozen = False
@@ -144,6 +168,20 @@ class Blows:
                 blow.redone += 1
             unexplained += max(0, times - 1 - len(suspects))
         return unexplained
+
+
+def oldest_unwritten_seconds(blow: Blow, times: Mapping[int, Sequence[float]]) -> float:
+    """The least age that the oldest result had which the killed worker held and had not written; 0 where it held none.
+
+    Of an image that is open after the kill only its download is known: the result was there one longest pause later.
+    """
+    ages = [
+        blow.struck_at - asked_at - LONGEST_PAUSE_SECONDS
+        for image, held_since in blow.unsettled.items()
+        for asked_at in times.get(image, ())
+        if held_since < asked_at < blow.struck_at
+    ]
+    return max(ages, default=0.0)
 
 
 def _ring(redis_url: str) -> None:

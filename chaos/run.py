@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from chaos import scene as scenes
-from chaos.blows import Blow, Blows
+from chaos.blows import Blow, Blows, oldest_unwritten_seconds
 from chaos.plan import Plan
 from chaos.scene import Scene
 
@@ -19,6 +19,8 @@ LEAST_GAP_SECONDS = 0.5
 # After the end: for workers that were frozen to wake up and try to write what is no longer theirs.
 LAST_WORDS_SECONDS = 4.0
 PERIMETER = 2 * (64 + 48)
+# A result waits FLUSH_SECONDS for others and then for its transaction; all of it stays under half a second.
+MOST_UNWRITTEN_SECONDS = 0.5
 
 
 @dataclass
@@ -31,6 +33,8 @@ class Report:
     refused: int = 0  # results that came under an old claim
     redone: int = 0
     unexplained: int = 0
+    unwritten_seconds: float = 0.0  # age of the oldest result that a kill met unwritten, other faults apart
+    kills_alone: int = 0  # kills of which that is known
 
 
 def run(plan: Plan, *, is_quiet: bool = False) -> Report:
@@ -103,7 +107,10 @@ class _Trial:
             print(f"{time.monotonic() - self._started_at:5.0f} s {line}", file=sys.stderr, flush=True)
 
     def report(self) -> Report:
-        downloads = _downloads(self._scene)
+        times = _downloads(self._scene)
+        downloads = Counter({image: len(asked) for image, asked in times.items()})
+        alone = [blow for blow in self._blows.struck if blow.is_alone]
+        unwritten = max((oldest_unwritten_seconds(blow, times) for blow in alone), default=0.0)
         return Report(
             plan=self._plan,
             blows=self._blows.struck,
@@ -112,10 +119,12 @@ class _Trial:
             refused=_refused(self._scene),
             redone=downloads.total() - len(downloads),
             unexplained=self._blows.explain(downloads),
-            problems=self._problems(downloads),
+            unwritten_seconds=unwritten,
+            kills_alone=len(alone),
+            problems=self._problems(downloads, unwritten),
         )
 
-    def _problems(self, downloads: Counter[int]) -> list[str]:
+    def _problems(self, downloads: Counter[int], unwritten_seconds: float) -> list[str]:
         """What must not be, as sentences."""
         images, problems = self._plan.images, []
         if self._state != "completed":
@@ -132,6 +141,8 @@ class _Trial:
             found = (self._scene.find(query) or [(None,)])[0][0]
             if found != expected:
                 problems.append(f"{found} {what}, {expected} should be")
+        if unwritten_seconds > MOST_UNWRITTEN_SECONDS:
+            problems.append(f"a result was lost with its worker that had been there for {unwritten_seconds:.1f} s")
         stuck = [blow.fault for blow in self._blows.struck if blow.recovery_seconds is None]
         if stuck:
             problems.append(f"{len(stuck)} faults were not seen to be made good, the first: {stuck[0]}")
@@ -140,10 +151,10 @@ class _Trial:
         return problems
 
 
-def _downloads(scene: Scene) -> Counter[int]:
-    """How often each image was asked for, by its number."""
-    paths = {path.removeprefix("/").removesuffix(".jpg"): times for path, times in scene.host.counts().items()}
-    return Counter({int(number): times for number, times in paths.items() if number.isdigit()})
+def _downloads(scene: Scene) -> dict[int, list[float]]:
+    """When each image was asked for, by its number."""
+    paths = {path.removeprefix("/").removesuffix(".jpg"): times for path, times in scene.host.times().items()}
+    return {int(number): times for number, times in paths.items() if number.isdigit()}
 
 
 def _refused(scene: Scene) -> int:

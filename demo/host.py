@@ -2,8 +2,8 @@
 of its own.
 
 ``/NAME`` is a file of the folder (a query is ignored, so that one file has many addresses), ``/slow/SECONDS/NAME`` is
-the same after a wait, ``/status/CODE`` is an answer with that code, ``/counts`` tells as JSON how often each path was
-asked for; everything else is 404.
+the same after a wait, ``/status/CODE`` is an answer with that code, ``/times`` tells as JSON when each path was asked
+for; everything else is 404.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import json
 import mimetypes
 import subprocess
 import sys
-from collections import Counter
+import time
+from collections import defaultdict
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -61,9 +62,13 @@ class Host:
 
     def counts(self) -> dict[str, int]:
         """How often each path was asked for so far."""
-        with urlopen(f"{self.url}/counts", timeout=10) as answer:
-            counts: dict[str, int] = json.load(answer)
-            return counts
+        return {path: len(times) for path, times in self.times().items()}
+
+    def times(self) -> dict[str, list[float]]:
+        """When each path was asked for so far, in this machine's monotonic seconds."""
+        with urlopen(f"{self.url}/times", timeout=10) as answer:
+            times: dict[str, list[float]] = json.load(answer)
+            return times
 
 
 class _Files:
@@ -71,19 +76,19 @@ class _Files:
 
     def __init__(self, folder: Path) -> None:
         self._answers = {f"/{file.name}": _file(file) for file in folder.iterdir() if file.is_file()}
-        self.counts: Counter[str] = Counter()
+        self.times: defaultdict[str, list[float]] = defaultdict(list)
 
     def answer(self, target: str) -> tuple[float, bytes]:
         """Seconds to wait, and what to send then."""
         path = target.partition("?")[0]
-        self.counts[path] += 1
+        self.times[path].append(time.monotonic())
         found = self._answers.get(path)
         return (0.0, found) if found else self._special(unquote(path))
 
     def _special(self, path: str) -> tuple[float, bytes]:
         match path.split("/"):
-            case ["", "counts"]:
-                return 0.0, _answer(200, json.dumps(self.counts).encode(), "application/json")
+            case ["", "times"]:
+                return 0.0, _answer(200, json.dumps(self.times).encode(), "application/json")
             case ["", "status", code, *_] if code.isdigit() and 200 <= int(code) <= 599:
                 return 0.0, _answer(int(code))
             case ["", "slow", seconds, *rest] if seconds.replace(".", "", 1).isdigit():
