@@ -29,7 +29,7 @@ test: install-dev ## linters, types, import rules and every test, on real MariaD
 	$(BIN)/pytest $(ARGS)
 
 bench: install-dev ## measure images a second against a plain loop and the bare limit
-	@testbed/install.sh bench
+	@testbed/install.sh
 	$(BIN)/python -m bench $(ARGS)
 
 chaos: install-dev ## kill, freeze and cut off the parts of the service during a job, then check its books (SEED=... SEEDS=...)

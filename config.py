@@ -58,6 +58,13 @@ class Settings(BaseModel):
     )
     LOG_FORMAT: Literal["text", "json"] = Field("text", description="`text` for people, `json` for machines.")
 
+    METRICS_TOKEN: str = Field("", description="What `GET /metrics` asks for, sent as `Authorization: Bearer ...`.")
+    PROMETHEUS_MULTIPROC_DIR: str = Field(
+        "",
+        description="Folder in which the processes of one web server count their requests together; "
+        "`deploy/gunicorn.conf.py` makes one.",
+    )
+
     WEB_THREADS: int = Field(8, ge=1, le=256, description="Threads of a web process.")
     WORKER_PROCESSES: int = Field(2, ge=1, le=256, description="Worker processes started by `make run`.")
     SLOTS: int = Field(

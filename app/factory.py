@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask
 
 from app import extensions, logs
-from app.web import auth, bodies, docs, envelope, jobs, ops, results, visits
+from app.web import auth, bodies, docs, envelope, jobs, metrics, ops, results, visits
 from app.web import errors as web_errors
 from app.web.documents.base import Api
 from config import Settings
@@ -29,9 +29,10 @@ def create_app(settings: Settings | None = None) -> Flask:
     extensions.init_storage(app, settings)
     extensions.init_celery(app, settings)
     envelope.register(app)
+    metrics.register(app)
     auth.register(app)
     web_errors.register(app)
-    for api in (jobs.blueprint, results.blueprint, visits.blueprint, ops.blueprint):
+    for api in (jobs.blueprint, results.blueprint, visits.blueprint, ops.blueprint, metrics.blueprint):
         app.register_api(api)
     app.register_blueprint(docs.blueprint)
     return app

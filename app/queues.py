@@ -18,6 +18,7 @@ from app.extensions import celery
 log = structlog.get_logger()
 
 IMAGES = "images"
+NAMES = (IMAGES,)  # all queues that there are
 WORK = "images.work"
 # More unheard bells than this wake nobody who is not awake already.
 MOST_UNHEARD = 32

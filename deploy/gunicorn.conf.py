@@ -1,7 +1,10 @@
 """The web server's settings: ``gunicorn --config deploy/gunicorn.conf.py``. Options on its command line win."""
 
 import json
+import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 from gunicorn import util
@@ -32,7 +35,8 @@ timeout = 60
 # Requests in flight may end; less than the 35 s that the supervisor gives its children.
 graceful_timeout = 25
 # The heartbeat's file is in memory, since a slow disk must not look like a process that hangs.
-worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None
+MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
+worker_tmp_dir = MEMORY
 
 # Each worker process opens its own connections; the parent must not have any to share.
 preload_app = False
@@ -51,6 +55,15 @@ control_socket_disable = True
 
 # A client that falls silent in the middle of its body would hold a thread for good; eight of them would hold them all.
 SILENCE_SECONDS = 30
+
+
+def on_starting(server):
+    """Called once, before there are workers: they count requests together in this folder, also when one is replaced."""
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = server.metrics_folder = tempfile.mkdtemp("-metrics", "imagejobs-", MEMORY)
+
+
+def on_exit(server):
+    shutil.rmtree(server.metrics_folder, ignore_errors=True)
 
 
 def pre_request(worker, request):

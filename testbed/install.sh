@@ -1,12 +1,9 @@
 #!/bin/bash
-# Installs what the tests need from Debian: MariaDB and Redis; with the word `bench` nginx too.
+# Installs what the tests need from Debian: MariaDB, Redis, nginx, and promtool out of Prometheus.
 # Nothing is done where the programs are there. No system service is started: the tests start their own.
 set -euo pipefail
 
-wanted=("mariadbd mariadb-server" "redis-server redis-server")
-if [[ "${1:-}" == bench ]]; then
-    wanted+=("nginx nginx-light")
-fi
+wanted=("mariadbd mariadb-server" "redis-server redis-server" "nginx nginx-light" "promtool prometheus")
 
 PATH="$PATH:/usr/sbin:/usr/local/sbin"
 missing=()

@@ -55,7 +55,7 @@ class Nginx:
     def __init__(self, root: Path, *, workers: int = 2) -> None:
         program = shutil.which("nginx", path=_PATH)
         if program is None:
-            raise RuntimeError("nginx is not installed; testbed/install.sh bench installs it")
+            raise RuntimeError("nginx is not installed; testbed/install.sh installs it")
         self.folder = Path(tempfile.mkdtemp(prefix="imagejobs-nginx-"))
         self.port = free_port()
         config = self.folder / "nginx.conf"

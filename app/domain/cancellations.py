@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy import BigInteger, Integer, and_, func, select, update
 from sqlalchemy.orm import Session
 
-from app.domain import claims, idempotency, jobs, lifecycle, transactions
+from app.domain import claims, idempotency, jobs, lifecycle, totals, transactions
 from app.domain.idempotency import Idempotency
 from app.errors import ConflictError
 from app.models import Chunk, Image, ImageState, Job, JobState, Visit
@@ -131,3 +131,4 @@ def _count(session: Session, job_id: int, cancelled: int) -> None:
         raise _NotCancelledError
     if lifecycle.close(session, [job_id]):
         log.info("job cancelled", job_id=job_id)
+    totals.add(session, {(totals.IMAGES_SETTLED, ImageState.CANCELLED.value): cancelled})

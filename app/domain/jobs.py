@@ -11,7 +11,7 @@ from sqlalchemy import exists, func, insert, select
 from sqlalchemy.orm import Session
 
 from app import processors, queues
-from app.domain import access, cursors, idempotency, transactions
+from app.domain import access, cursors, idempotency, totals, transactions
 from app.domain.idempotency import Idempotency
 from app.domain.plans import CHUNKS_A_JOB, Plan
 from app.domain.plans import NewImage as NewImage
@@ -74,6 +74,7 @@ def _create(session: Session, new: NewJob, name: Idempotency | None, submission:
     for table, rows in plan.rows(job_id, now):
         if rows:
             connection.execute(insert(table), rows)
+    totals.add(session, plan.counts())
     return Created(job_id, True, len(plan.chunk_starts))
 
 

@@ -7,14 +7,14 @@ Locks are taken in the order that ``claims`` names.
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import BigInteger, Float, Integer, SmallInteger, String, and_, case, func, select, update
 from sqlalchemy.orm import Session
 
-from app.domain import claims, transactions
+from app.domain import claims, totals, transactions
 from app.domain.claims import ChunkKey
 from app.domain.outcomes import Outcome
 from app.models import Image, ImageState, Job, JobState, Visit, VisitState
@@ -172,6 +172,7 @@ def _settle(
     # Before the jobs are locked: claims lock chunks first too.
     claims.give_back(session, finished)
     closed = _count(session, [outcome for outcome in counted if outcome.state is not ImageState.OPEN])
+    totals.add(session, totals.of(counted))
     return Settlement(len(counted), len(outcomes) - len(counted), closed)
 
 
@@ -236,23 +237,26 @@ def settle_visits(session: Session, job_id: int, seqs: Iterable[int]) -> None:
     session.execute(_settle_visits, {"sums": json.dumps([(job_id, seq) for seq in sorted(seqs)])})
 
 
+_final_state = case(
+    # Not by cancelled_at: the last images may have been settled before the cancellation came to them.
+    (Job.images_cancelled > 0, JobState.CANCELLED.value),
+    (Job.images_failed > 0, JobState.FAILED.value),
+    else_=JobState.COMPLETED.value,
+)
+
+
 def close(session: Session, job_ids: Sequence[int]) -> tuple[int, ...]:
     """Close those of the jobs that have no open image left, and return them; no commit."""
     is_finished = and_(Job.id.in_(job_ids), Job.images_open == 0, Job.state == JobState.ONGOING)
-    closing = session.scalars(select(Job.id).where(is_finished)).all()
+    found = session.execute(select(Job.id, _final_state.label("state")).where(is_finished)).all()
+    closing = {job.id: job.state for job in found}
     if closing:
         session.execute(
             update(Job)
             .where(Job.id.in_(closing))
-            .values(
-                state=case(
-                    # Not by cancelled_at: the last images may have been settled before the cancellation came to them.
-                    (Job.images_cancelled > 0, JobState.CANCELLED.value),
-                    (Job.images_failed > 0, JobState.FAILED.value),
-                    else_=JobState.COMPLETED.value,
-                ),
-                finished_at=db_now(),
-            )
+            .values(state=_final_state, finished_at=db_now())
             .execution_options(synchronize_session=False)
         )
+        states = Counter(closing.values())
+        totals.add(session, {(totals.JOBS_FINISHED, state): jobs for state, jobs in states.items()})
     return tuple(closing)

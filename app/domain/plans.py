@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from app.domain import access
+from app.domain import access, totals
 from app.domain.claims import PRIORITY_NORMAL
 from app.extensions import settings
 from app.models import Chunk, Image, ImageState, JobSource, JobState, Visit, VisitState
@@ -123,6 +124,19 @@ class Plan:
         if self.new.processors is not None:
             row["processors"] = list(self.new.processors)
         return row
+
+    def counts(self) -> totals.Counts:
+        """What the job adds to the totals: itself, and what is settled from the start."""
+        counts: Counter[tuple[str, str]] = Counter({(totals.JOBS_CREATED, self.new.source.value): 1})
+        settled = [image for image in self.images if image["state"] is not ImageState.OPEN]
+        for image in settled:
+            counts[totals.IMAGES_SETTLED, image["state"].value] += 1
+            if image.get("error_code"):
+                counts[totals.IMAGE_ERRORS, image["error_code"]] += 1
+        if len(settled) == len(self.images):
+            has_failed = any(image["state"] is ImageState.FAILED for image in settled)
+            counts[totals.JOBS_FINISHED, (JobState.FAILED if has_failed else JobState.COMPLETED).value] += 1
+        return counts
 
     def rows(self, job_id: int, now: datetime) -> Iterator[tuple[Any, list[dict[str, Any]]]]:
         """What goes into the other tables; rows of one list have the same columns."""

@@ -11,6 +11,7 @@ from app.models.base import BYTEWISE, Base
 from app.models.jobs import Chunk, Image, ImageState, Job, JobSource, JobState, Visit, VisitState
 from app.models.requests import IdempotencyKey
 from app.models.stores import Store
+from app.models.totals import Total
 from app.models.workers import Worker
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "JobSource",
     "JobState",
     "Store",
+    "Total",
     "Visit",
     "VisitState",
     "Worker",

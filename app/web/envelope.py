@@ -20,7 +20,7 @@ SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
 # Asked every few seconds by whatever watches the service.
-QUIET_PATHS = ("/health", "/live")
+QUIET_PATHS = ("/health", "/live", "/metrics")
 
 
 def register(app: Flask) -> None:
