@@ -160,7 +160,7 @@ def test_a_token_is_demanded_where_one_is_set(make_app: Callable[..., Flask]) ->
         assert answer.status_code == 401
         assert set(answer.json) == {"error"}
         assert "imagejobs_" not in answer.text
-    assert client.get("/metrics", headers={"Authorization": "Bearer s3cret".encode()}).status_code == 200
+    assert client.get("/metrics", headers={"Authorization": "Bearer s3cret"}).status_code == 200
 
 
 def test_it_answers_while_database_and_broker_are_away(tmp_path: Path) -> None:
