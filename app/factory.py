@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask
 
 from app import extensions, logs
-from app.web import auth, bodies, docs, envelope, jobs, metrics, ops, results, visits
+from app.web import auth, bodies, docs, envelope, jobs, metrics, ops, pages, rendering, results, visits
 from app.web import errors as web_errors
 from app.web.documents.base import Api
 from config import Settings
@@ -34,5 +34,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     web_errors.register(app)
     for api in (jobs.blueprint, results.blueprint, visits.blueprint, ops.blueprint, metrics.blueprint):
         app.register_api(api)
-    app.register_blueprint(docs.blueprint)
+    rendering.register(app)
+    for blueprint in (docs.blueprint, pages.blueprint):
+        app.register_blueprint(blueprint)
     return app

@@ -1,9 +1,9 @@
 #!/bin/bash
-# Installs what the tests need from Debian: MariaDB, Redis, nginx, and promtool out of Prometheus.
+# Installs what the tests need from Debian: MariaDB, Redis, nginx, promtool out of Prometheus, and a browser.
 # Nothing is done where the programs are there. No system service is started: the tests start their own.
 set -euo pipefail
 
-wanted=("mariadbd mariadb-server" "redis-server redis-server" "nginx nginx-light" "promtool prometheus")
+wanted=("mariadbd mariadb-server" "redis-server redis-server" "nginx nginx-light" "promtool prometheus" "chromium chromium")
 
 PATH="$PATH:/usr/sbin:/usr/local/sbin"
 missing=()

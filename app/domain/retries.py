@@ -20,7 +20,7 @@ from sqlalchemy import BigInteger, Float, Integer, String, and_, case, func, ins
 from sqlalchemy.orm import Session
 
 from app import queues
-from app.domain import idempotency, jobs, plans
+from app.domain import idempotency, jobs, plans, transactions
 from app.domain.idempotency import Idempotency
 from app.errors import ConflictError
 from app.extensions import settings
@@ -62,6 +62,20 @@ def retry(job_id: int, wanted: RetryFilter, name: Idempotency | None = None) -> 
     if done.reopened:
         queues.ring(bells=plans.CHUNKS_A_JOB)
     return done
+
+
+def preview(job_id: int, wanted: RetryFilter) -> Reopened:
+    """What ``retry`` would do now; changes nothing. Raises NotFoundError."""
+
+    def read(session: Session) -> Reopened:
+        jobs.load(session, job_id)
+        chosen = session.execute(_chosen(job_id, wanted)).all()
+        unknown = [image for image in chosen if _is_of_unknown_store(image)]
+        known = jobs.known_stores(session, {image.store_id for image in unknown})
+        left = sum(image.store_id not in known for image in unknown)
+        return Reopened(job_id, len(chosen) - left, left)
+
+    return transactions.read(read)
 
 
 def _retry(session: Session, job_id: int, wanted: RetryFilter, name: Idempotency) -> Reopened:

@@ -11,6 +11,7 @@ from sqlalchemy import and_, case, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.domain import jobs, plans, transactions
+from app.domain.jobs import JobFilter
 from app.models import Image, ImageState, Job, JobState, Visit
 from app.sql import db_now
 
@@ -64,16 +65,35 @@ class Status:
         elapsed = (self.now - job.started_at).total_seconds() if job.started_at else 0.0
         return round(job.images_open * elapsed / settled, 1) if settled and elapsed > 0 else None
 
+    @property
+    def seconds(self) -> float | None:
+        """From the first claim to the end, or until now; None before it is started."""
+        job = self.job
+        return ((job.finished_at or self.now) - job.started_at).total_seconds() if job.started_at else None
 
-def get(job_id: int) -> Status:
+    @property
+    def rate(self) -> float | None:
+        """Images settled a second since the job was started; None where a retry has muddled that, or nothing is."""
+        settled = self.job.images_done + self.job.images_failed
+        return settled / self.seconds if settled and self.seconds and not self.job.retried_at else None
+
+
+def get(job_id: int, *, with_stores: bool = True) -> Status:
     """The status of one job; reads counters, counts no images. Raises NotFoundError."""
-    return transactions.read(lambda session: _get(session, job_id))
+    return transactions.read(lambda session: _get(session, job_id, with_stores=with_stores))
 
 
-def _get(session: Session, job_id: int) -> Status:
+def find(wanted: JobFilter, *, cursor: str | None, per_page: int) -> tuple[list[Status], str | None]:
+    """A page of jobs, newest first, each with how far it is, and the cursor of the next page."""
+    found, following = jobs.find(wanted, cursor=cursor, per_page=per_page)
+    now = transactions.read(lambda session: session.scalars(select(db_now())).one())
+    return [Status(job, now) for job in found], following
+
+
+def _get(session: Session, job_id: int, *, with_stores: bool) -> Status:
     job = jobs.load(session, job_id)
     now = session.scalars(select(db_now())).one()
-    if job.state in (JobState.ONGOING, JobState.COMPLETED):
+    if not with_stores or job.state in (JobState.ONGOING, JobState.COMPLETED):
         return Status(job, now)
     if not job.visits_total:
         return Status(job, now, failed_images=tuple(_failed_images(session, job)))

@@ -18,7 +18,7 @@ from app.errors import ForbiddenError
 View = TypeVar("View", bound=Callable[..., Any])
 HARMLESS_METHODS = ("GET", "HEAD", "OPTIONS")
 # Answered to everybody: what a browser needs to show a page at all.
-PUBLIC_ENDPOINTS = ("static", "docs.static")
+PUBLIC_ENDPOINTS = ("static", "docs.static", "assets.static", "bootstrap.static")
 
 
 def needs(scope: str) -> Callable[[View], View]:

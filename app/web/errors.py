@@ -1,4 +1,7 @@
-"""The one place that turns errors into status codes; the body of each is ``{"error": "..."}``."""
+"""The one place that turns errors into status codes; the body of each is ``{"error": "..."}``.
+
+Only a browser that asked for one of the pages gets a page that says it.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,21 @@ from app.errors import (
     TooManyImagesError,
     UnavailableError,
 )
+from app.web import rendering
 
 log = structlog.get_logger()
 
+# Addresses of pages for people.
+PAGES = ("/dashboard", "/upload", "/results")
+HEADINGS = {
+    400: "That cannot be shown",
+    403: "Not allowed",
+    404: "There is no such page",
+    409: "Not as it stands now",
+    413: "That is too much at once",
+    500: "Something went wrong here",
+    503: "The service cannot answer just now",
+}
 RETRY_AFTER_SECONDS = 5
 STATUS: dict[type[ImagejobsError], int] = {
     InvalidRequestError: 400,
@@ -93,8 +108,25 @@ def _unexpected(error: Exception) -> Response:
 
 
 def _answer(status: int, sentence: str) -> Response:
-    answer = jsonify(error=sentence)
+    answer = _page(status, sentence) if _is_for_people() else jsonify(error=sentence)
     answer.status_code = status
     if status == 503:
         answer.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return answer
+
+
+def _is_for_people() -> bool:
+    path = request.path
+    return prefers_page() and any(path == page or path.startswith(f"{page}/") for page in PAGES)
+
+
+def prefers_page() -> bool:
+    """Whether a browser asks, and not a program."""
+    return request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html"
+
+
+def _page(status: int, sentence: str) -> Response:
+    heading = HEADINGS.get(status, "That did not work")
+    return rendering.page(
+        "error.html", status=status, heading=heading, sentence=f"{sentence[:1].upper()}{sentence[1:]}."
+    )

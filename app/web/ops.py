@@ -5,12 +5,13 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from flask import Response, current_app, redirect, request, url_for
+from flask import Response, current_app, redirect, url_for
 from flask_openapi import APIBlueprint, Tag
 
 from app.domain import health
 from app.web.auth import public
 from app.web.documents import ops as documents
+from app.web.errors import prefers_page
 from app.web.requests import answer, validated
 from app.web.schemas import ops as schemas
 
@@ -28,9 +29,9 @@ def release() -> str:
 @validated
 @public
 def index() -> Response:
-    """What this service is; a browser is led to its documentation."""
-    if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
-        return redirect(url_for("docs.page"))  # type: ignore[return-value]
+    """What this service is; a browser is led to the dashboard."""
+    if prefers_page():
+        return redirect(url_for("pages.overview" if "pages.overview" in current_app.view_functions else "pages.jobs"))  # type: ignore[return-value]
     routes = sorted({rule.rule for rule in current_app.url_map.iter_rules() if not rule.endpoint.endswith("static")})
     return answer(schemas.IndexAnswer(service="imagejobs", version=release(), routes=routes))
 

@@ -28,9 +28,9 @@ def test_the_root_names_the_service_and_its_routes(client: FlaskClient) -> None:
     assert {"/api/submit/", "/api/status", "/api/visits", "/health", "/docs"} <= set(answer.json["routes"])
 
 
-def test_a_browser_is_led_to_the_documentation(client: FlaskClient) -> None:
+def test_a_browser_is_led_to_the_dashboard(client: FlaskClient) -> None:
     answer = client.get("/", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}, follow_redirects=True)
-    assert answer.request.path == "/docs"
+    assert answer.request.path.startswith("/dashboard")
     assert answer.status_code == 200
     assert answer.mimetype == "text/html"
 

@@ -1,0 +1,8 @@
+"""The pages for people, under /dashboard: each view parses, calls one function of the domain, and renders."""
+
+from __future__ import annotations
+
+from app.web.pages import jobs
+from app.web.pages.base import blueprint
+
+__all__ = ["blueprint", "jobs"]

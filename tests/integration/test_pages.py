@@ -1,0 +1,105 @@
+"""What the pages promise beside their looks: who may send their forms, what they answer, what they never do."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from tests.integration import hands
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+OWN = {"Origin": "http://localhost"}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://localhost", "Sec-Fetch-Site": "cross-site"},
+        {"Origin": "http://localhost", "Sec-Fetch-Site": "same-site"},
+        {"Referer": "http://localhost/dashboard/jobs"},
+    ],
+)
+def test_a_form_of_another_site_changes_nothing(app: Flask, client: FlaskClient, headers: dict[str, str]) -> None:
+    hands.add_stores(app)
+    job_id = hands.submit(client)
+    answer = client.post(f"/dashboard/jobs/{job_id}/cancel", headers=headers)
+    assert (answer.status_code, answer.json["error"]) == (403, "this form was not sent by a page of this service")
+    assert client.get(f"/api/jobs/{job_id}").json["state"] == "ongoing"
+
+
+@pytest.mark.parametrize("headers", [OWN, {"Sec-Fetch-Site": "same-origin"}])
+def test_a_form_of_ours_does_and_leads_on(app: Flask, client: FlaskClient, headers: dict[str, str]) -> None:
+    hands.add_stores(app)
+    job_id = hands.submit(client)
+    answer = client.post(f"/dashboard/jobs/{job_id}/cancel", headers=headers)
+    assert (answer.status_code, answer.location) == (303, f"/dashboard/jobs/{job_id}?did=cancelled")
+    assert client.get(f"/api/jobs/{job_id}").json["state"] == "cancelled"
+    again = client.post(f"/dashboard/jobs/{job_id}/cancel", headers=headers)
+    assert again.status_code == 303
+
+
+def test_a_browser_gets_errors_as_pages_and_a_program_as_json(client: FlaskClient) -> None:
+    page = client.get("/dashboard/jobs/77", headers=BROWSER)
+    assert (page.status_code, page.mimetype) == (404, "text/html")
+    assert "No such job." in page.text
+    assert client.get("/dashboard/jobs/77").json == {"error": "no such job"}
+    assert client.get("/api/jobs/77", headers=BROWSER).json == {"error": "no such job"}
+    assert client.get("/api/nothing", headers=BROWSER).json == {"error": "no such address"}
+    wrong_method = client.put("/dashboard/jobs", headers=BROWSER | OWN)
+    assert (wrong_method.status_code, wrong_method.mimetype) == (405, "text/html")
+
+
+def test_pages_bring_their_policy_and_files_may_be_kept(client: FlaskClient) -> None:
+    page = client.get("/dashboard/jobs")
+    policy = page.headers["Content-Security-Policy"]
+    assert "unsafe" not in policy and "default-src 'none'" in policy
+    assert " style=" not in page.text and "<style" not in page.text
+    style = next(part for part in page.text.split('"') if part.startswith("/dashboard/static/pages.css?v="))
+    assert "max-age=604800" in client.get(style).headers["Cache-Control"]
+
+
+def test_the_request_of_a_job_can_be_submitted_again(app: Flask, client: FlaskClient) -> None:
+    hands.add_stores(app)
+    sent = hands.body(
+        hands.visit(images=3), hands.visit("NOWHERE"), hands.visit("S01408764", 2, 1599004853000), metadata={"a": "é"}
+    )
+    job_id = client.post("/api/submit/", json=sent).json["job_id"]
+    file = client.get(f"/dashboard/jobs/{job_id}/request.json")
+    assert file.headers["Content-Disposition"] == f'attachment; filename="job-{job_id}-request.json"'
+    rebuilt = json.loads(file.text)
+    sent["visits"][2]["visit_time"] = "1599004853000"  # as it is stored: text
+    assert rebuilt == sent | {"priority": 5}
+    assert client.post("/api/submit/", data=file.data).status_code == 201
+
+
+def test_retry_pages_count_as_retry_does(app: Flask, client: FlaskClient) -> None:
+    hands.add_stores(app)
+    job_id = hands.submit(client, hands.visit(images=5), hands.visit("NOWHERE", 2))
+    hands.work_off(app, hands.failed)
+    asked = client.get(f"/dashboard/jobs/{job_id}/retry")
+    assert "5 images" in asked.text and "2 images stay as they are" in asked.text
+    done = client.post(f"/dashboard/jobs/{job_id}/retry", headers=OWN)
+    assert done.location == f"/dashboard/jobs/{job_id}?did=retried&images=5"
+    assert "nothing to be tried again" in client.get(f"/dashboard/jobs/{job_id}/retry?code=http_404").text
+
+
+def test_stores_of_a_job_come_with_their_first_reason(app: Flask, client: FlaskClient) -> None:
+    hands.add_stores(app)
+    job_id = hands.submit(client, hands.visit(images=2), hands.visit(images=3), hands.visit("NOWHERE", 4))
+    hands.work_off(app, lambda work: hands.failed(work) if work.seq == 3 else hands.done(work))
+    text = client.get(f"/dashboard/jobs/{job_id}/stores").text
+    assert text.index("NOWHERE") < text.index("S00339218")  # most failed first
+    assert "http_404: the server answered 404 Not Found" in text and "unknown_store: not in the store master" in text
+
+
+def test_a_fragment_is_only_what_changes(client: FlaskClient) -> None:
+    whole = client.get("/dashboard/jobs")
+    part = client.get("/dashboard/jobs", headers={"X-Fragment": "1"})
+    assert "<html" in whole.text and "<html" not in part.text and "No jobs yet" in part.text
+    assert "X-Fragment" in whole.headers["Vary"]
