@@ -91,7 +91,7 @@ def _update_driven_by_rows(element: Update, compiler: Any, **kw: Any) -> str:
 
 
 def _mysql_type(type_: TypeEngine[Any]) -> str:
-    return "TEXT" if isinstance(type_, Text) else str(type_.compile(mysql.dialect()))
+    return str(type_.compile(mysql.dialect()))
 
 
 @compiles(_JsonRows, "sqlite")

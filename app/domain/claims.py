@@ -39,6 +39,17 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a job wants of each of its images beside the measures."""
+
+    processors: tuple[str, ...] = ()
+    keep: bool = False  # a fetched image goes to storage
+
+
+MEASURES = Wanted()
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
     """One image to be worked on."""
 
@@ -50,6 +61,8 @@ class Work:
     url: str | None
     attempts: int  # before this one
     attempts_before: int = 0  # ... of which so many were made before the last retry
+    storage_key: str | None = None  # where it is to be had from, if not None
+    wanted: Wanted = MEASURES
 
 
 def claim(worker: str, *, images: int, lease_seconds: float, avoid_jobs: Collection[int] = ()) -> list[Claim] | None:
@@ -89,7 +102,7 @@ def _claim(
         .where(Job.id == job.id)
         .values(turn=Job.turn + cost, started_at=func.coalesce(Job.started_at, db_now()))
     )
-    return _load(session, job.id, taken)
+    return _load(session, job, taken)
 
 
 def _weight(priority: int) -> float:
@@ -99,7 +112,7 @@ def _weight(priority: int) -> float:
 def _next_job(avoid_jobs: Collection[int]) -> Any:
     has_due = exists().where(Chunk.job_id == Job.id, Chunk.due_at <= db_now())
     is_open = and_(Job.state == JobState.ONGOING, Job.cancelled_at.is_(None))
-    query = select(Job.id, Job.priority).where(is_open, has_due)
+    query = select(Job.id, Job.priority, Job.processors, Job.keep_images).where(is_open, has_due)
     if avoid_jobs:
         query = query.where(Job.id.not_in(list(avoid_jobs)))
     return query.order_by(Job.turn, Job.id).limit(1)
@@ -117,17 +130,18 @@ def _due_chunks(job_id: int) -> Any:
     )
 
 
-def _load(session: Session, job_id: int, taken: Sequence[Any]) -> list[Claim]:
+def _load(session: Session, job: Any, taken: Sequence[Any]) -> list[Claim]:
     rows = session.execute(
-        select(Image.seq, Image.visit_seq, Image.url, Image.attempts, Image.attempts_before)
+        select(Image.seq, Image.visit_seq, Image.url, Image.attempts, Image.attempts_before, Image.storage_key)
         .where(
-            are_of(job_id, taken),
+            are_of(job.id, taken),
             Image.state == ImageState.OPEN,
             or_(Image.next_attempt_at.is_(None), Image.next_attempt_at <= db_now()),
         )
         .order_by(Image.seq)
     ).all()
-    return [_as_claim(ChunkKey(job_id, chunk.seq), chunk, rows) for chunk in taken]
+    wanted = Wanted(tuple(job.processors or ()), job.keep_images)
+    return [_as_claim(ChunkKey(job.id, chunk.seq), chunk, rows, wanted) for chunk in taken]
 
 
 def are_of(job_id: int, chunks: Sequence[Any]) -> ColumnElement[bool]:
@@ -138,10 +152,21 @@ def are_of(job_id: int, chunks: Sequence[Any]) -> ColumnElement[bool]:
     return and_(Image.job_id == job_id, is_near, or_(*(Image.seq.between(*each) for each in ranges)))
 
 
-def _as_claim(key: ChunkKey, chunk: Any, rows: Iterable[Any]) -> Claim:
+def _as_claim(key: ChunkKey, chunk: Any, rows: Iterable[Any], wanted: Wanted) -> Claim:
     token, first, last = chunk.claim + 1, chunk.first_image, chunk.first_image + chunk.images - 1
     work = tuple(
-        Work(key.job_id, row.seq, key, token, row.visit_seq, row.url, row.attempts, row.attempts_before)
+        Work(
+            key.job_id,
+            row.seq,
+            key,
+            token,
+            row.visit_seq,
+            row.url,
+            row.attempts,
+            row.attempts_before,
+            row.storage_key,
+            wanted,
+        )
         for row in rows
         if first <= row.seq <= last
     )

@@ -91,9 +91,8 @@ def known_processors(names: Sequence[str] | None) -> list[str] | None:
     """The names, each once, of which every one is registered. Raises InvalidRequestError."""
     if names is None:
         return None
-    known = {processor.NAME for processor in processors.REGISTERED}
-    if unknown := [name for name in names if name not in known]:
-        shown = ", ".join(sorted(known, key=str.casefold))
+    if unknown := [name for name in names if name not in processors.BY_NAME]:
+        shown = ", ".join(sorted(processors.BY_NAME, key=str.casefold))
         raise InvalidRequestError(f"processors: there is no {unknown[0][:MOST_SHOWN]!r}; known are {shown}")
     return list(dict.fromkeys(names))
 

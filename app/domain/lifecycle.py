@@ -11,13 +11,13 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import BigInteger, Float, Integer, SmallInteger, String, and_, case, func, select, update
+from sqlalchemy import BigInteger, Float, Integer, String, and_, case, func, select, update
 from sqlalchemy.orm import Session
 
-from app.domain import claims, totals, transactions
+from app.domain import claims, settling, totals, transactions
 from app.domain.claims import ChunkKey
 from app.domain.outcomes import Outcome
-from app.models import Image, ImageState, Job, JobState, Visit, VisitState
+from app.models import ImageState, Job, JobState, Visit, VisitState
 from app.sql import db_now, json_rows
 
 
@@ -45,42 +45,6 @@ class _Sums:
         return (job_id, seq, self.settled, self.failed, self.perimeter, self.seconds, code, message)
 
 
-RESULT_COLUMNS = ("error_code", "error_message", "width", "height", "perimeter", "format", "bytes", "seconds")
-_results = json_rows(
-    "outcomes",
-    job_id=BigInteger(),
-    seq=Integer(),
-    attempts=SmallInteger(),
-    is_attempt=SmallInteger(),
-    state=String(16),
-    error_code=String(32),
-    error_message=String(300),
-    delay=Float(53),
-    width=Integer(),
-    height=Integer(),
-    perimeter=BigInteger(),
-    format=String(16),
-    bytes=BigInteger(),
-    seconds=Float(53),
-)
-_is_unsettled = and_(
-    Image.job_id == _results.c.job_id,
-    Image.seq == _results.c.seq,
-    Image.state == ImageState.OPEN,
-    Image.attempts == _results.c.attempts,
-)
-_write_results = (
-    update(Image)
-    .where(_is_unsettled)
-    .values(
-        attempts=_results.c.attempts + _results.c.is_attempt,
-        state=_results.c.state,
-        next_attempt_at=case((_results.c.delay.is_not(None), db_now(_results.c.delay))),
-        settled_at=case((_results.c.delay.is_(None), db_now())),
-        **{name: _results.c[name] for name in RESULT_COLUMNS},
-    )
-    .execution_options(synchronize_session=False)
-)
 _visit_sums = json_rows(
     "sums",
     job_id=BigInteger(),
@@ -135,10 +99,6 @@ _add_to_jobs = (
 )
 
 
-class _PartlySettledError(Exception):
-    """Some of a batch was settled before: an earlier COMMIT of it went through though its answer was lost."""
-
-
 @dataclass(frozen=True, slots=True)
 class Settlement:
     """How a batch ended: outcomes that counted, those refused (their chunk is another worker's), jobs it closed."""
@@ -155,9 +115,9 @@ def settle(outcomes: Sequence[Outcome], finished: Collection[tuple[ChunkKey, int
     image is open at the same attempt. So a stale worker, a repeated delivery and a repeated COMMIT are harmless.
     """
     try:
-        return transactions.run(lambda session: _settle(session, outcomes, finished, _expect_all))
-    except _PartlySettledError:
-        return transactions.run(lambda session: _settle(session, outcomes, finished, _only_unsettled))
+        return transactions.run(lambda session: _settle(session, outcomes, finished, settling.write_all))
+    except settling.PartlySettledError:
+        return transactions.run(lambda session: _settle(session, outcomes, finished, settling.write_unsettled))
 
 
 def _settle(
@@ -174,42 +134,6 @@ def _settle(
     closed = _count(session, [outcome for outcome in counted if outcome.state is not ImageState.OPEN])
     totals.add(session, totals.of(counted))
     return Settlement(len(counted), len(outcomes) - len(counted), closed)
-
-
-def _expect_all(session: Session, outcomes: list[Outcome]) -> list[Outcome]:
-    if session.execute(_write_results, _as_rows(outcomes)).rowcount != len(outcomes):  # type: ignore[attr-defined]
-        raise _PartlySettledError
-    return outcomes
-
-
-def _only_unsettled(session: Session, outcomes: list[Outcome]) -> list[Outcome]:
-    rows = session.execute(select(Image.job_id, Image.seq).where(_is_unsettled), _as_rows(outcomes))
-    unsettled = {(row.job_id, row.seq) for row in rows}
-    fresh = [outcome for outcome in outcomes if (outcome.work.job_id, outcome.work.seq) in unsettled]
-    return _expect_all(session, fresh) if fresh else []
-
-
-def _as_rows(outcomes: Iterable[Outcome]) -> dict[str, str]:
-    rows = [
-        (
-            outcome.work.job_id,
-            outcome.work.seq,
-            outcome.work.attempts,
-            int(outcome.is_attempt),
-            outcome.state.value,
-            outcome.error_code,
-            outcome.error_message,
-            outcome.delay_seconds,
-            outcome.width,
-            outcome.height,
-            outcome.perimeter,
-            outcome.format,
-            outcome.bytes,
-            outcome.seconds,
-        )
-        for outcome in sorted(outcomes, key=lambda each: (each.work.job_id, each.work.seq))
-    ]
-    return {"outcomes": json.dumps(rows)}
 
 
 def _count(session: Session, settled: list[Outcome]) -> tuple[int, ...]:

@@ -29,6 +29,14 @@ class Outcome:
     perimeter: int | None = None
     format: str | None = None
     bytes: int | None = None
+    results: str | None = None  # a JSON object by processor
+    sha256: str | None = None
+    storage_key: str | None = None  # where the fetched image was put
+
+    @property
+    def has_more(self) -> bool:
+        """Whether it has what only some jobs ask for."""
+        return bool(self.results or self.sha256 or self.storage_key)
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,21 @@
-"""What is done to an image: pure modules with ``NAME``, ``VERSION`` and ``execute(img_obj)``."""
+"""What is done to an image: pure modules, see ``contract``. A processor counts once it stands in ``REGISTERED``."""
 
 from __future__ import annotations
 
-from app.processors import perimeter
+from collections.abc import Iterable
+
+from app.processors import contract, perimeter
 from app.processors.image_file import DecodeLimits, ImageFile
 
-# A processor counts once it stands here. Jobs name those they want by their NAME.
+# Jobs name those they want by their NAME.
 REGISTERED = (perimeter,)
 
-__all__ = ["REGISTERED", "DecodeLimits", "ImageFile", "perimeter"]
+BY_NAME = contract.by_name(REGISTERED)
+
+
+def find(names: Iterable[str]) -> tuple[contract.Processor, ...]:
+    """The processors of these names; one that is not there is ``contract.Missing``, whose result says so."""
+    return tuple(BY_NAME.get(name) or contract.Missing(name) for name in names)
+
+
+__all__ = ["BY_NAME", "REGISTERED", "DecodeLimits", "ImageFile", "find", "perimeter"]

@@ -17,6 +17,7 @@ from PIL import Image
 
 from app.errors import DecodeError
 from app.processors import bounds
+from app.processors.codes import OUT_OF_MEMORY
 
 # Beginnings of what stores send by mistake; the first match names it. Images first: those are "not allowed".
 IMAGE_SIGNATURES = (
@@ -68,7 +69,7 @@ class ImageFile(io.BytesIO):
 
     def __init__(self, body: bytes, limits: DecodeLimits) -> None:
         super().__init__(body)
-        self._limits = limits
+        self.limits = limits
 
     def read(self, size: int | None = -1, /) -> bytes:
         """As every file's; raises DecodeError where a header takes too long."""
@@ -88,11 +89,24 @@ class ImageFile(io.BytesIO):
             self._image = self._open()
         return self._image
 
+    def decode(self) -> None:
+        """Decode the pixels of ``image``, its first frame; once is enough. Raises DecodeError."""
+        image = self.image
+        try:
+            image.load()
+        except MemoryError as error:
+            raise DecodeError(OUT_OF_MEMORY, "Decoding it takes more memory than DECODE_MAX_MEMORY_MB.") from error
+        except Image.DecompressionBombError as error:
+            raise self._too_many_pixels() from error
+        except Exception as error:  # a decoder may raise anything on a broken file; that is a result
+            reason = "Its pixels cannot be decoded: the file is cut off or damaged."
+            raise DecodeError("broken_pixels", reason) from error
+
     def _open(self) -> Image.Image:
         self.seek(0)
         self._header_until = time.thread_time() + HEADER_CPU_SECONDS
         try:
-            image = Image.open(self, formats=self._limits.openers)
+            image = Image.open(self, formats=self.limits.openers)
         except DecodeError:
             raise
         except Image.UnidentifiedImageError as error:
@@ -103,14 +117,14 @@ class ImageFile(io.BytesIO):
             raise DecodeError("broken_image", "The header of the image cannot be read.") from error
         finally:
             self._header_until = None
-        if image.format not in self._limits.formats:
+        if image.format not in self.limits.formats:
             raise self._unreadable(str(image.format))
-        if image.width * image.height > self._limits.max_pixels:
+        if image.width * image.height > self.limits.max_pixels:
             raise self._too_many_pixels()
         return image
 
     def _too_many_pixels(self) -> DecodeError:
-        return DecodeError("too_many_pixels", f"The image has more than {self._limits.max_pixels:,} pixels.")
+        return DecodeError("too_many_pixels", f"The image has more than {self.limits.max_pixels:,} pixels.")
 
     def _unidentified(self) -> DecodeError:
         start = bytes(self.getbuffer()[:SNIFFED_BYTES])
@@ -120,7 +134,7 @@ class ImageFile(io.BytesIO):
         return DecodeError("not_an_image", f"The host sent {_described(start)}, not an image.")
 
     def _unreadable(self, name: str) -> DecodeError:
-        if name.upper() in self._limits.formats:
+        if name.upper() in self.limits.formats:
             return DecodeError("broken_image", f"It begins like a {name} image, and its header cannot be read.")
         return DecodeError("format_not_allowed", f"{name} images are not read here.")
 

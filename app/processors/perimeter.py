@@ -8,6 +8,7 @@ from app.processors.image_file import ImageFile
 
 NAME = "perimeter"
 VERSION = "1"
+NEEDS = "header"
 
 
 def execute(img_obj: ImageFile) -> dict[str, Any]:

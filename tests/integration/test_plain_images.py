@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import select
 
-from app.domain import jobs, statuses
+from app.domain import jobs, statuses, transactions
+from app.domain.claims import Wanted, Work
 from app.domain.jobs import NewImage, NewJob
+from app.domain.outcomes import Outcome
 from app.errors import InvalidRequestError, TooManyImagesError
-from app.models import ImageState, JobSource
+from app.models import Image, ImageState, JobSource
 from tests.integration import hands
 
 MEASURES: dict[str, Any] = {"width": 30, "height": 20, "perimeter": 100, "format": "PNG", "bytes": 90, "seconds": 0.1}
@@ -116,3 +121,39 @@ def test_processors_that_are_not_known_and_too_many_images_are_refused(
     with pytest.raises(TooManyImagesError):
         create(make_app(JOB_MAX_IMAGES=3), by_url(4))
     assert client.get("/api/jobs").json["results"] == []
+
+
+def test_results_and_storage_keys_are_written_with_the_outcome(app: Flask, client: FlaskClient) -> None:
+    job_id = create(app, [*by_url(3), NewImage(storage_key="a/b.png", sha256="0" * 64)])
+    long = {"tensor": {"version": "1", "result": {"text": "grün \\ \" ' \n" * 25_000}}}
+
+    def outcome(work: Work) -> Outcome:
+        if work.seq == 0:
+            return hands.done(work)
+        key = None if work.storage_key else "images/1.jpg"
+        return replace(hands.done(work), results=json.dumps(long), storage_key=key, sha256="1" * 64 if key else None)
+
+    assert hands.work_off(app, outcome) == 4
+    shown = client.get(f"/api/jobs/{job_id}/images").json["results"]
+    assert [image.get("results") for image in shown] == [None, long, long, long]
+    assert [image.get("sha256", "")[:1] for image in shown] == ["", "1", "1", "0"]
+    with app.app_context():
+        query = select(Image.storage_key).order_by(Image.seq)
+        keys = transactions.read(lambda session: session.scalars(query).all())
+    assert keys == [None, "images/1.jpg", "images/1.jpg", "a/b.png"]
+    hands.expect_books_balanced(app)
+
+
+def test_results_count_once_though_the_answer_to_their_commit_is_lost(
+    app: Flask, client: FlaskClient, cut_commit: Any
+) -> None:
+    job_id = create(app, by_url(4), processors=["perimeter"])
+    with app.app_context():
+        claimed = hands.claim()
+        assert {work.wanted for each in claimed for work in each.work} == {Wanted(("perimeter",), keep=False)}
+        cut_commit(after=True)
+        hands.settle(
+            claimed, lambda work: replace(hands.done(work), results="{}") if work.seq % 2 else hands.done(work)
+        )
+    assert client.get(f"/api/status?jobid={job_id}").json["images"]["done"] == 4
+    hands.expect_books_balanced(app)

@@ -115,6 +115,11 @@ def test_every_error_code_of_images_is_documented() -> None:
         assert rows[code] == (meaning, "no")
 
 
+def test_every_error_code_of_processors_is_documented() -> None:
+    text = (PROJECT / "docs/api.md").read_text().partition("## Error codes of processors")[2].partition("##")[0]
+    assert dict(re.findall(r"^\| `(.+?)` \| (.+) \|$", text, re.MULTILINE)) == processor_codes.PROCESSOR_CODES
+
+
 def test_every_route_is_documented(tmp_path: Path) -> None:
     headings = re.findall(r"^## (.+)$", (PROJECT / "docs/api.md").read_text(), re.MULTILINE)
     documented = {part for heading in headings for part in re.findall(r"/[\w/<>.-]*", heading.replace("\\", ""))}
