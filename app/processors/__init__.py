@@ -4,11 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from app.processors import contract, perimeter
+from app.processors import (
+    average_pixel,
+    barcodes,
+    contract,
+    exif,
+    info,
+    perceptual_hash,
+    perimeter,
+    quality,
+    tensor,
+)
 from app.processors.image_file import DecodeLimits, ImageFile
 
 # Jobs name those they want by their NAME.
-REGISTERED = (perimeter,)
+REGISTERED = (
+    perimeter,
+    info,
+    average_pixel,
+    tensor,
+    exif,
+    barcodes,
+    quality,
+    perceptual_hash,
+)
 
 BY_NAME = contract.by_name(REGISTERED)
 
