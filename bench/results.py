@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterable, Sequence
 from datetime import date
 
-from bench import machine, targets
+from bench import bulk, machine, reading, targets
+from bench.reading import Readings
 from bench.rounds import BARE, BARE_NO_PAUSE, OURS, OURS_NO_PAUSE, PAUSE, SEED, SHORT, WAYS, Chapter, Findings, Plan
 from bench.runs import HOST, MARIADB, RECOVER, REDIS, WEB, WORKERS, Series
 from bench.servers import Servers
@@ -46,6 +48,7 @@ def render(findings: Findings, servers: Servers, *, command: str, day: date) -> 
         f"{machine.describe()}. {machine.versions(servers)}.",
         _explanation(findings.plan),
         *(block for chapter in findings.chapters for block in _chapter(chapter)),
+        *_reading(findings.readings),
         "## Targets",
         _table(("to reach", "reached", ""), [_target(target) for target in judged]),
         "## What falls short, and why",
@@ -101,6 +104,34 @@ def _row(chapter: Chapter, series: Series) -> Sequence[str]:
         f"{series.median(lambda run: run.slots_used or 0):.0%}" if series.way == OURS else "",
         f"{series.median(lambda run: run.busy):.0%}",
     )
+
+
+READING = """\
+Answers of one web process over one connection that stays open, in milliseconds: the median, and the 95th percentile of
+{asked} answers a row. `bench/bulk.py` fills the tables: jobs of {a_job:,} visits with {a_visit} images each, spread
+over the sample's stores and one year. A page has {per_page} visits: the answers are alike, only the tables differ."""
+
+
+def _reading(readings: Readings) -> list[str]:
+    sizes = readings.sizes
+    most = sizes.visits[-1]
+    status = [(name, _milliseconds(seconds)) for name, seconds in readings.status.items()]
+    asked = [(f"{size:,}", name, _milliseconds(seconds)) for (size, name), seconds in readings.visits.items()]
+    return [
+        "## Answering",
+        READING.format(
+            asked=sizes.asked, a_job=bulk.VISITS_A_JOB, a_visit=bulk.IMAGES_A_VISIT, per_page=reading.PER_PAGE
+        ),
+        _table(("GET /api/status of a job of", "ms, median / p95"), status),
+        _table(("visits in the tables", "GET /api/visits of", "ms, median / p95"), asked),
+        f"With {most:,} visits of {most * bulk.IMAGES_A_VISIT:,} images, which took {readings.fill_seconds:,.0f} s to "
+        "fill in, MariaDB's plans (EXPLAIN) are:",
+        _table(("GET /api/visits of", "table", "key", "rows to examine"), readings.plans),
+    ]
+
+
+def _milliseconds(seconds: Sequence[float]) -> str:
+    return f"{1000 * statistics.median(seconds):.1f} / {1000 * reading.p95(seconds):.1f}"
 
 
 def _rate(value: float) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bench import pictures, services
+from bench import pictures, reading, services
 from bench.pictures import WEIGHTS, Album, Weight
+from bench.reading import Readings, Sizes
 from bench.runs import Run, Series
 from bench.servers import Servers
 from bench.ways import accept, bare, ours, seed
@@ -34,10 +35,29 @@ class Plan:
     images: int
     warm_images: int
     singles: int
+    reading: Sizes
 
 
-FULL = Plan(WEIGHTS, pictures=50, rounds=3, seed_images=120, images=10_000, warm_images=2_000, singles=20)
-SHORT = Plan(WEIGHTS[1:], pictures=5, rounds=1, seed_images=3, images=300, warm_images=100, singles=2)
+FULL = Plan(
+    WEIGHTS,
+    pictures=50,
+    rounds=3,
+    seed_images=120,
+    images=10_000,
+    warm_images=2_000,
+    singles=20,
+    reading=Sizes(visits=(10_000, 1_000_000), asked=200),
+)
+SHORT = Plan(
+    WEIGHTS[1:],
+    pictures=5,
+    rounds=1,
+    seed_images=3,
+    images=300,
+    warm_images=100,
+    singles=2,
+    reading=Sizes(visits=(1_000, 2_000), asked=5),
+)
 
 
 @dataclass
@@ -54,6 +74,7 @@ class Findings:
     plan: Plan
     chapters: list[Chapter]
     accepted: list[Accepted]
+    readings: Readings
 
 
 def measure(servers: Servers, plan: Plan, tell: Callable[[str], None]) -> Findings:
@@ -68,7 +89,7 @@ def measure(servers: Servers, plan: Plan, tell: Callable[[str], None]) -> Findin
     for chapter in chapters:
         for _ in range(plan.rounds):
             _Round(servers, plan, chapter, tell).measure()
-    return Findings(plan, chapters, accepted)
+    return Findings(plan, chapters, accepted, reading.measure(servers, plan.reading, tell))
 
 
 class _Round:

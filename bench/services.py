@@ -38,11 +38,11 @@ class Posted:
 
 
 class Service:
-    """``pids`` are the leading processes by part."""
+    """``pids`` are the leading processes by part, ``url`` has no slash at its end."""
 
     def __init__(self, url: str, pids: Mapping[str, Sequence[int]]) -> None:
         self.pids = pids
-        self._url = url
+        self.url = url
         self._stores = [line.rsplit(",", 1)[1] for line in STORES.read_text().splitlines()[1:]]
         self._session = requests.Session()
         self._session.trust_env = False  # a proxy set for the outside must not see what stays on this machine
@@ -50,7 +50,7 @@ class Service:
     def submit(self, urls: Sequence[str]) -> Posted:
         body = json.dumps(self._body(urls)).encode()
         posted_at = time.time()
-        answer = self._session.post(f"{self._url}/api/submit/", data=body, timeout=60)
+        answer = self._session.post(f"{self.url}/api/submit/", data=body, timeout=60)
         return Posted(int(_read(answer, 201)["job_id"]), posted_at, time.time())
 
     def _body(self, urls: Sequence[str]) -> dict[str, Any]:
@@ -71,7 +71,7 @@ class Service:
         return datetime.fromisoformat(self._finished_at(posted.job_id)).timestamp()
 
     def _finished_at(self, job_id: int) -> str:
-        answer = self._session.get(f"{self._url}/api/status", params={"jobid": job_id}, timeout=30)
+        answer = self._session.get(f"{self.url}/api/status", params={"jobid": job_id}, timeout=30)
         return _read(answer, 200)["finished_at"] or ""
 
 

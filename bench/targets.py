@@ -6,7 +6,9 @@ import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from bench import reading
 from bench.costs import CORES
+from bench.reading import Readings
 from bench.rounds import BARE, OURS, SEED, Chapter, Findings
 from bench.runs import HOST, Series
 from bench.ways.ours import SLOTS
@@ -14,6 +16,10 @@ from bench.ways.ours import SLOTS
 LEAST_RATIO = 400.0
 MOST_INSERTS = 5.0
 MOST_SINGLE_SECONDS = 0.5
+MOST_STATUS_SPREAD = 1.5
+MOST_TRIVIAL = 3.0
+MOST_VISITS_RATIO = 2.0
+NOISE = 1.1
 # Past these a resource counts as used up, and what others take as a disturbance.
 FULL = 0.9
 DISTURBED = 0.1
@@ -32,6 +38,7 @@ def judge(findings: Findings) -> list[Target]:
         *(_ratio(chapter, findings.plan.images) for chapter in findings.chapters),
         _accepting(findings),
         *(_single(chapter) for chapter in findings.chapters),
+        *_reading(findings.readings),
     ]
 
 
@@ -67,6 +74,42 @@ def _single(chapter: Chapter) -> Target:
         f"{total:.3f} s",
         total <= MOST_SINGLE_SECONDS,
         f"{post:.3f} s until the POST was answered, {total - post:.3f} s from there to the result in the database",
+    )
+
+
+def _reading(readings: Readings) -> Iterator[Target]:
+    status = {name: statistics.median(seconds) for name, seconds in readings.status.items()}
+    trivial = status.pop(reading.TRIVIAL)
+    sizes = list(status.values())
+    yield Target(
+        f"a status of 1 to {reading.STATUS_SIZES[-1]:,} images: within {MOST_STATUS_SPREAD:g} times of each other",
+        f"{max(sizes) / min(sizes):.2f} times",
+        max(sizes) <= MOST_STATUS_SPREAD * min(sizes),
+        "it reads the job's counters only",
+    )
+    yield Target(
+        f"a status: at most {MOST_TRIVIAL:g} times `{reading.TRIVIAL}`",
+        f"{max(sizes) / trivial:.1f} times",
+        max(sizes) <= MOST_TRIVIAL * trivial,
+        f"{1000 * (max(sizes) - trivial):.1f} ms more than a route that asks nobody",
+    )
+    few, many = readings.sizes.visits
+    for name in dict.fromkeys(name for _, name in readings.visits):
+        before, after = (reading.p95(readings.visits[size, name]) for size in (few, many))
+        yield Target(
+            f"visits of {name} among {many:,}: p95 at most {MOST_VISITS_RATIO:g} times that among {few:,}",
+            f"{after / before:.2f} times",
+            after <= MOST_VISITS_RATIO * before,
+            f"{1000 * after:.1f} ms against {1000 * before:.1f} ms",
+        )
+    first, later = (
+        statistics.median(readings.visits[many, f"all stores, {which} pages"]) for which in ("first", "later")
+    )
+    yield Target(
+        f"later pages among {many:,} visits: no slower than the first",
+        f"{later / first:.2f} times",
+        later <= NOISE * first,
+        f"{1000 * later:.1f} ms against {1000 * first:.1f} ms",
     )
 
 

@@ -39,7 +39,15 @@ def test_short_form_measures_every_way_and_writes_the_page(programs: None, tmp_p
     for way in WAYS:
         row = next(line for line in text.splitlines() if line.startswith(f"| {way} |"))
         assert re.search(r"\| [1-9][\d,.]* \(", row), row
-    for target in ("400 times (a)", "bare insert of its rows", "plus its pause"):
+    for question in ("1 images", "100,000 images", "2,000 | an area, a month", "2,000 | all stores, later pages"):
+        assert re.search(rf"^\| {re.escape(question)} \| [\d.]+ / [\d.]+ \|$", text, re.MULTILINE), text
+    for target in (
+        "400 times (a)",
+        "bare insert of its rows",
+        "plus its pause",
+        "times `/live`",
+        "p95 at most 2 times",
+    ):
         assert re.search(rf"^\|.*{re.escape(target)}.*\| (met|\*\*missed\*\*) \|$", text, re.MULTILINE), text
     assert "## What falls short, and why" in text
     assert "its figures mean nothing" in text
