@@ -8,6 +8,7 @@ from app.processors import (
     average_pixel,
     barcodes,
     contract,
+    detector,
     exif,
     info,
     perceptual_hash,
@@ -27,6 +28,7 @@ REGISTERED = (
     barcodes,
     quality,
     perceptual_hash,
+    detector,
 )
 
 BY_NAME = contract.by_name(REGISTERED)

@@ -1,0 +1,93 @@
+"""What is on the photo: objects with label, score and box, found by an ONNX model (``app.processors.detection``)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from app.processors import pixels
+from app.processors.detection import Model, Picture
+from app.processors.image_file import ImageFile
+
+NAME = "detector"
+VERSION = "1"
+NEEDS = "bytes"  # it decodes them itself, no larger than the model needs
+
+OVERSAMPLED = 2
+
+
+SHIPPED = Path(__file__).parents[2] / "data" / "models" / "ssd_mobilenet_v2_oidv4.onnx"
+
+
+@dataclass(frozen=True)
+class DetectorOptions:
+    """``threads`` bounds what one run takes of the machine; detections below ``threshold`` are not kept."""
+
+    model: Path = SHIPPED
+    threshold: float = 0.4
+    threads: int = 1
+
+
+class _Opened:
+    """The model of this process, opened by the first image that needs it."""
+
+    def __init__(self) -> None:
+        self._options = DetectorOptions()
+        self._model: Model | None = None
+        self._opening = threading.Lock()
+
+    def set_up(self, options: DetectorOptions) -> None:
+        with self._opening:
+            if options != self._options:
+                self._options, self._model = options, None
+
+    def model(self) -> tuple[Model, DetectorOptions]:
+        with self._opening:
+            if self._model is None:
+                self._model = Model(self._options.model, threads=self._options.threads)
+            return self._model, self._options
+
+
+_opened = _Opened()
+set_up = _opened.set_up
+
+
+def execute(img_obj: ImageFile) -> dict[str, Any]:
+    """Detections best first, each with label, score and box ``[left, top, width, height]`` in pixels, upright."""
+    return execute_batch([img_obj])[0]
+
+
+def execute_batch(img_objs: Sequence[ImageFile]) -> list[dict[str, Any]]:
+    """As ``execute`` for each, in one run of the model. Raises DecodeError where one of them cannot be decoded."""
+    model, options = _opened.model()
+    pictures = [_picture(img_obj, model.size) for img_obj in img_objs]
+    found = model.detect(pictures, threshold=options.threshold)
+    return [
+        {
+            "model": model.name,
+            "threshold": options.threshold,
+            "width": picture.of[0],
+            "height": picture.of[1],
+            "detections": [detection.as_result() for detection in detections],
+        }
+        for picture, detections in zip(pictures, found, strict=True)
+    ]
+
+
+def _picture(img_obj: ImageFile, wanted: tuple[int, int]) -> Picture:
+    """A copy that is not much larger than the model wants it: of a whole batch nothing else is kept."""
+    own = ImageFile(img_obj.getvalue(), img_obj.limits)
+    width, height = own.image.size
+    least = (OVERSAMPLED * wanted[0], OVERSAMPLED * wanted[1])
+    if own.image.format == "JPEG":
+        own.image.draft("RGB", least)  # decodes it at a half, a quarter or an eighth where that is large enough
+    own.decode()
+    of = (height, width) if pixels.orientation(own.image) >= 5 else (width, height)
+    image = pixels.rgb(own)
+    image.thumbnail(least, Image.Resampling.BILINEAR, reducing_gap=None)
+    return Picture(image, of)
