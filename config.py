@@ -64,6 +64,20 @@ class Settings(BaseModel):
         description="Folder in which the processes of one web server count their requests together; "
         "`deploy/gunicorn.conf.py` makes one.",
     )
+    AUTH: Literal["open", "keys"] = Field(
+        "open",
+        description="Who may use it: `open`, whoever is on this host and nobody else; `keys`, whoever has an API key.",
+    )
+    SECRET_KEY: str = Field(
+        "",
+        description="Signs the cookies of people who log in, the same on all web hosts. Empty: made, and kept in "
+        "`DATA_DIR`.",
+    )
+    TRUSTED_PROXIES: str = Field(
+        "",
+        description="Networks (CIDR, by comma) whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed, for a "
+        "reverse proxy in front; `unix` for one that comes by a Unix socket.",
+    )
 
     WEB_THREADS: int = Field(8, ge=1, le=256, description="Threads of a web process.")
     WORKER_PROCESSES: int = Field(2, ge=1, le=256, description="Worker processes started by `make run`.")
@@ -163,6 +177,21 @@ class Settings(BaseModel):
             ipaddress.ip_network(network)
         return value
 
+    @field_validator("TRUSTED_PROXIES")
+    @classmethod
+    def _are_networks_or_unix(cls, value: str) -> str:
+        for network in _listed(value):
+            if network != "unix":
+                ipaddress.ip_network(network)
+        return value
+
+    @field_validator("SECRET_KEY")
+    @classmethod
+    def _cannot_be_guessed(cls, value: str) -> str:
+        if value and len(value) < 32:
+            raise ValueError("must have 32 characters or more, drawn at random")
+        return value
+
     @field_validator("FETCH_CA_BUNDLE")
     @classmethod
     def _is_file(cls, value: str) -> str:
@@ -182,6 +211,8 @@ class Settings(BaseModel):
     def _agree(self) -> Self:
         if self.GPU_PAUSE_MIN_SECONDS > self.GPU_PAUSE_MAX_SECONDS:
             raise ValueError("GPU_PAUSE_MIN_SECONDS is more than GPU_PAUSE_MAX_SECONDS")
+        if self.AUTH == "open" and not _is_of_this_host(self.HOST):
+            raise ValueError(f"AUTH=open serves this host only, and HOST={self.HOST} listens to others: set AUTH=keys")
         return self
 
     @property
@@ -203,8 +234,26 @@ class Settings(BaseModel):
         return tuple(_listed(self.FETCH_ALLOWED_NETWORKS))
 
     @property
+    def auth_sentence(self) -> str:
+        """What is said at the start."""
+        if self.AUTH == "keys":
+            return "AUTH=keys: every request needs an API key (imagejobs keys create)"
+        return "AUTH=open: requests from this host are served and need no key, all others are refused"
+
+    @property
+    def trusted_proxies(self) -> tuple[str, ...]:
+        return tuple(_listed(self.TRUSTED_PROXIES))
+
+    @property
     def image_formats(self) -> tuple[str, ...]:
         return tuple(_listed(self.IMAGE_FORMATS))
+
+
+def _is_of_this_host(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _listed(value: str) -> list[str]:

@@ -5,6 +5,7 @@ ImagejobsError
 ├── InvalidRequestError         what a client sent cannot be taken (400)
 │   └── TooManyImagesError      more images than a job may have (413)
 ├── NotFoundError               no such thing, or not the caller's (404)
+├── AuthenticationError         no key, or one that is not valid (401)
 ├── ForbiddenError              the caller may not do that (403)
 ├── ConflictError               an Idempotency-Key used for another body (409)
 ├── UnavailableError            the database is away; try again later (503)
@@ -39,6 +40,10 @@ class TooManyImagesError(InvalidRequestError):
 
 class NotFoundError(ImagejobsError):
     """There is no such thing, or it belongs to somebody else."""
+
+
+class AuthenticationError(ImagejobsError):
+    """Nobody knows who is calling: no key was sent, or one that is not valid; the message says which."""
 
 
 class ForbiddenError(ImagejobsError):

@@ -5,9 +5,25 @@ from __future__ import annotations
 from flask import Flask
 
 from app import extensions, logs
-from app.web import auth, bodies, docs, envelope, jobs, metrics, ops, pages, rendering, results, visits
+from app.web import (
+    auth,
+    bodies,
+    docs,
+    envelope,
+    gates,
+    jobs,
+    keys,
+    metrics,
+    ops,
+    pages,
+    rendering,
+    results,
+    sessions,
+    visits,
+)
 from app.web import errors as web_errors
 from app.web.documents.base import Api
+from app.web.proxies import TrustedProxies
 from config import Settings
 
 
@@ -30,11 +46,22 @@ def create_app(settings: Settings | None = None) -> Flask:
     extensions.init_celery(app, settings)
     envelope.register(app)
     metrics.register(app)
+    gates.register(app, settings)
+    sessions.register(app, settings)
     auth.register(app)
     web_errors.register(app)
-    for api in (jobs.blueprint, results.blueprint, visits.blueprint, ops.blueprint, metrics.blueprint):
+    for api in (
+        jobs.blueprint,
+        results.blueprint,
+        visits.blueprint,
+        keys.blueprint,
+        ops.blueprint,
+        metrics.blueprint,
+    ):
         app.register_api(api)
     rendering.register(app)
     for blueprint in (docs.blueprint, pages.blueprint):
         app.register_blueprint(blueprint)
+    if settings.trusted_proxies:
+        app.wsgi_app = TrustedProxies(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
     return app

@@ -15,6 +15,8 @@ from config import Settings
 
 # user:password@ in an address, as drivers put it into their messages
 _CREDENTIALS = re.compile(r"(://[^\s/@:]*:)[^\s/@]+@")
+# API keys, of which the beginning is no secret
+_KEYS = re.compile(r"(ij_[a-z0-9]{8}_)[A-Za-z0-9_-]{8,}")
 # Flask's development server repeats every request in a format of its own; Celery tells of every bell.
 REPETITIVE_LOGGERS = ("werkzeug", "celery.app.trace", "celery.worker.strategy")
 # Traceback lines are marked, so that none of them can be taken for an event.
@@ -27,7 +29,7 @@ def configure(options: Settings) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _hide_passwords,
+        _hide_secrets,
     ]
     structlog.configure(
         processors=[
@@ -39,7 +41,9 @@ def configure(options: Settings) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
     )
     is_json = options.LOG_FORMAT == "json"
-    renderers = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()] if is_json else [_as_text]
+    # Hidden once more: only here does a traceback become text.
+    as_json = [structlog.processors.format_exc_info, _hide_secrets, structlog.processors.JSONRenderer()]
+    renderers = as_json if is_json else [_as_text]
     handler = _Handler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -58,10 +62,12 @@ class _Handler(logging.StreamHandler[Any]):
     """Ours among the handlers of the root logger."""
 
 
-def _hide_passwords(_logger: object, _method: str, event: EventDict) -> EventDict:
-    return {
-        name: _CREDENTIALS.sub(r"\1***@", value) if isinstance(value, str) else value for name, value in event.items()
-    }
+def _hide_secrets(_logger: object, _method: str, event: EventDict) -> EventDict:
+    return {name: _without_secrets(value) if isinstance(value, str) else value for name, value in event.items()}
+
+
+def _without_secrets(text: str) -> str:
+    return _KEYS.sub(r"\1***", _CREDENTIALS.sub(r"\1***@", text))
 
 
 def _as_text(_logger: object, _method: str, event: EventDict) -> str:
@@ -88,4 +94,4 @@ def _traceback(error: Any) -> Iterable[str]:
     if not error:
         return []
     text = structlog.processors.format_exc_info(None, "", {"exc_info": error}).get("exception", "")
-    return [TRACEBACK_MARK + printable(line) for line in _CREDENTIALS.sub(r"\1***@", str(text)).splitlines()]
+    return [TRACEBACK_MARK + printable(line) for line in _without_secrets(str(text)).splitlines()]

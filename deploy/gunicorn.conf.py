@@ -53,6 +53,11 @@ loglevel = settings.LOG_LEVEL.lower()
 control_socket_disable = True
 
 
+def when_ready(server):
+    """Called once the server listens."""
+    server.log.info(settings.auth_sentence)
+
+
 # A client that falls silent in the middle of its body would hold a thread for good; eight of them would hold them all.
 SILENCE_SECONDS = 30
 

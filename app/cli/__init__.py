@@ -29,6 +29,7 @@ COMMANDS = {
     "cancel": Entry("app.cli.client:cancel_command", "Stop a job; results that are there stay."),
     "jobs": Entry("app.cli.client:jobs_command", "List jobs, newest first."),
     "visits": Entry("app.cli.client:visits_command", "List visits by store, area and period."),
+    "keys": Entry("app.cli.keys:keys_command", "Make, list and revoke API keys, on a host of the service."),
     "run": Entry("app.cli.run:run_command", "Run the whole service until Ctrl-C."),
     "recover": Entry("app.cli.server:recover_command", "Find dropped work and ring for it, until stopped."),
     "doctor": Entry("app.cli.checks:doctor_command", "Say how the service is, in sentences, also when parts are down."),
@@ -74,5 +75,5 @@ def main() -> None:
     """Thousands of store photos in, one result an image out.
 
     The client's commands talk to the service at --url or IMAGEJOBS_URL; run and recover are the service itself,
-    doctor and audit look after it.
+    keys, doctor and audit look after it on one of its hosts.
     """

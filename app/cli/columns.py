@@ -74,3 +74,24 @@ VISIT_TABLE = [
     Column("seconds", _seconds("average_seconds"), 7),
 ]
 VISIT_CELLS = _plain("store_id", "area", "store_name", "date", "perimeter", "images", "average_seconds")
+
+
+def _scopes(row: Row) -> str:
+    return ",".join(row["scopes"])
+
+
+KEY_TABLE = [
+    Column("id", "id", 6),
+    Column("prefix", "prefix", 11),
+    Column("owner", "owner", 6),
+    Column("scopes", _scopes, 11),
+    Column("last used", "last_used_at", 27),
+    Column("expires", "expires_at", 27),
+    Column("revoked", "revoked_at", 27),
+    Column("label", "label"),
+]
+KEY_CELLS = [
+    *_plain("id", "prefix", "owner"),
+    Column("scopes", _scopes),
+    *_plain("label", "created_at", "last_used_at", "expires_at", "revoked_at"),
+]

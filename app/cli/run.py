@@ -100,6 +100,7 @@ def _announced(settings: Settings, listener: socket.socket) -> Iterator[None]:
     temporary.write_text(f"{address}\n")
     temporary.replace(file)
     click.echo(f"imagejobs listens at {address}, its documentation is at {address}/docs (Ctrl-C ends it)")
+    click.echo(settings.auth_sentence)
     try:
         yield
     finally:

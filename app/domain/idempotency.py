@@ -38,7 +38,7 @@ class Idempotency:
 class Remembered:
     """What the first request with a key came to."""
 
-    job_id: int
+    job_id: int  # 0: it was about no job
     answer: dict[str, Any]
 
 
@@ -66,7 +66,8 @@ def recall(session: Session, idempotency: Idempotency | None) -> Remembered | No
     if first is None:
         return None
     if first.request_sha256 != idempotency.request_sha256:
-        raise ConflictError(f"Idempotency-Key: used before with another body or address, for job {first.job_id}")
+        made = f", for job {first.job_id}" if first.job_id else ""
+        raise ConflictError(f"Idempotency-Key: used before with another body or address{made}")
     return Remembered(first.job_id, first.answer or {})
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from app.models.base import BYTEWISE, Base
 from app.models.jobs import Chunk, Image, ImageState, Job, JobSource, JobState, Visit, VisitState
+from app.models.keys import ApiKey
 from app.models.requests import IdempotencyKey
 from app.models.stores import Store
 from app.models.totals import Total
@@ -16,6 +17,7 @@ from app.models.workers import Worker
 
 __all__ = [
     "BYTEWISE",
+    "ApiKey",
     "Base",
     "Chunk",
     "IdempotencyKey",

@@ -12,6 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from app.errors import (
+    AuthenticationError,
     ConflictError,
     ForbiddenError,
     ImagejobsError,
@@ -41,6 +42,7 @@ RETRY_AFTER_SECONDS = 5
 STATUS: dict[type[ImagejobsError], int] = {
     InvalidRequestError: 400,
     TooManyImagesError: 413,
+    AuthenticationError: 401,
     ForbiddenError: 403,
     NotFoundError: 404,
     ConflictError: 409,
@@ -110,6 +112,8 @@ def _unexpected(error: Exception) -> Response:
 def _answer(status: int, sentence: str) -> Response:
     answer = _page(status, sentence) if _is_for_people() else jsonify(error=sentence)
     answer.status_code = status
+    if status == 401:
+        answer.headers["WWW-Authenticate"] = 'Bearer realm="imagejobs"'
     if status == 503:
         answer.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return answer

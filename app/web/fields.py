@@ -105,6 +105,7 @@ StoreId = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64), AfterValidator(_has_no_controls)
 ]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=255), AfterValidator(_has_no_controls)]
+Label = Annotated[str, StringConstraints(strip_whitespace=True, max_length=100), AfterValidator(_has_no_controls)]
 Time = Annotated[
     SentTime,
     PlainValidator(_read_time, json_schema_input_type=str | int | float),

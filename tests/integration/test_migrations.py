@@ -17,7 +17,7 @@ from app.extensions import MIGRATIONS, db
 from config import Settings
 from testbed.mariadb import MariaDB
 
-TABLES = {"stores", "jobs", "visits", "chunks", "images", "idempotency_keys", "workers", "totals"}
+TABLES = {"stores", "jobs", "visits", "chunks", "images", "idempotency_keys", "workers", "totals", "api_keys"}
 
 
 @pytest.fixture(params=["sqlite", "mariadb"])

@@ -31,7 +31,7 @@ DOCKERFILE = (PROJECT / "deploy/Dockerfile").read_text()
 VARIABLE = re.compile(r"\$\{(\w+)(:[-?])?([^}]*)\}")
 
 
-PASSWORDS = {"MYSQL_PASSWORD": "a$b:c@d/e", "MYSQL_ROOT_PASSWORD": "other"}
+PASSWORDS = {"MYSQL_PASSWORD": "a$b:c@d/e", "MYSQL_ROOT_PASSWORD": "other", "SECRET_KEY": 24 * "0f"}
 
 
 def filled_in(value: object, variables: dict[str, str]) -> str:
@@ -65,14 +65,15 @@ def test_environment_is_accepted_and_names_the_services_beside_it(name: str) -> 
     settings = settings_of(name)
     assert settings.database_url.startswith("mysql+pymysql://imagejobs:a%24b%3Ac%40d%2Fe@mysql:3306/imagejobs")
     assert settings.REDIS_URL == "redis://redis:6379/0"
+    assert settings.AUTH == "keys"
     assert settings.SLOTS == Settings.from_env({}).SLOTS
 
 
 def test_variables_stand_in_the_example_and_secrets_have_no_default() -> None:
     used = {match[0]: match[1] for match in VARIABLE.findall((PROJECT / "docker-compose.yml").read_text())}
     assert set(used) == set(EXAMPLE)
-    assert {name for name, operator in used.items() if operator == ":?"} == {"MYSQL_PASSWORD", "MYSQL_ROOT_PASSWORD"}
-    assert EXAMPLE["MYSQL_PASSWORD"] == EXAMPLE["MYSQL_ROOT_PASSWORD"] == ""
+    assert {name for name, operator in used.items() if operator == ":?"} == set(PASSWORDS)
+    assert {EXAMPLE[name] for name in PASSWORDS} == {""}
 
 
 def test_database_is_the_one_that_mysql_creates() -> None:
