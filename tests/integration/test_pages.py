@@ -29,7 +29,8 @@ def test_a_form_of_another_site_changes_nothing(app: Flask, client: FlaskClient,
     hands.add_stores(app)
     job_id = hands.submit(client)
     answer = client.post(f"/dashboard/jobs/{job_id}/cancel", headers=headers)
-    assert (answer.status_code, answer.json["error"]) == (403, "this form was not sent by a page of this service")
+    assert answer.status_code == 403
+    assert "page of" in answer.json["error"]  # of another site, or none of this service where nothing says whose it is
     assert client.get(f"/api/jobs/{job_id}").json["state"] == "ongoing"
 
 
