@@ -134,10 +134,11 @@ class Settings(BaseModel):
     def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Self:
         """Read the settings from ``environ`` (the process's by default); an empty value counts as unset.
 
-        Raises SettingError with one sentence that names each bad setting.
+        ``NAME_FILE`` names a file with the value of NAME in place of the value, as secrets are handed to containers
+        and systemd units. Raises SettingError with one sentence that names each bad setting.
         """
         environ = os.environ if environ is None else environ
-        found = {name: environ[name] for name in cls.model_fields if environ.get(name, "").strip()}
+        found = {name: value for name in cls.model_fields if (value := _value_of(name, environ)).strip()}
         try:
             return cls(**(found | overrides))
         except ValidationError as error:
@@ -254,6 +255,19 @@ def _is_of_this_host(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _value_of(name: str, environ: Mapping[str, str]) -> str:
+    value, file = environ.get(name, ""), environ.get(f"{name}_FILE", "")
+    if not file.strip():
+        return value
+    if value.strip():
+        raise SettingError(f"{name} and {name}_FILE are both set: choose one")
+    try:
+        return Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a text in UTF-8"
+        raise SettingError(f"{name}_FILE={file!r}: {(reason or 'cannot be read').lower()}") from error
 
 
 def _listed(value: str) -> list[str]:
