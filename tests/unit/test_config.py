@@ -42,5 +42,5 @@ def test_a_file_that_cannot_be_read_stops_the_start(tmp_path: Path, content: byt
     file = tmp_path / "token"
     if content:
         file.write_bytes(content)
-    with pytest.raises(SettingError, match="METRICS_TOKEN_FILE='.*': "):
+    with pytest.raises(SettingError, match=r"METRICS_TOKEN_FILE='.*': "):
         Settings.from_env({"METRICS_TOKEN_FILE": str(file)})
