@@ -1,8 +1,10 @@
-"""A throwaway nginx on a free port that serves the files of one folder, as fast as this machine can."""
+"""Throwaway nginx on free ports: one that serves the files of a folder as fast as this machine can, and the one in
+front of the service, with the site that is shipped."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -10,7 +12,8 @@ from types import TracebackType
 from typing import Self
 
 from app.lifelines import Watchdog
-from testbed.processes import Process, free_port, is_listening, wait_for
+from testbed import certificates
+from testbed.processes import PROJECT, Process, free_port, is_listening, wait_for
 
 START_SECONDS = 10.0
 
@@ -30,42 +33,48 @@ events {{ worker_connections 4096; }}
 http {{
     types {{ image/jpeg jpg; }}
     access_log off;
+    client_body_temp_path {folder}/t1;
+    proxy_temp_path {folder}/t2;
+    fastcgi_temp_path {folder}/t3;
+    uwsgi_temp_path {folder}/t4;
+    scgi_temp_path {folder}/t5;
+    {site}
+}}
+"""
+FILES = """\
     sendfile on;
     tcp_nopush on;
     # Connections stay open from one job to the next, however many requests they have carried.
     keepalive_timeout 300;
     keepalive_requests 100000000;
     open_file_cache max=1000 inactive=600s;
-    client_body_temp_path {folder}/t1;
-    proxy_temp_path {folder}/t2;
-    fastcgi_temp_path {folder}/t3;
-    uwsgi_temp_path {folder}/t4;
-    scgi_temp_path {folder}/t5;
     server {{
         listen 127.0.0.1:{port} backlog=4096;
         root {root};
     }}
-}}
 """
+SITE = PROJECT / "deploy/nginx/imagejobs.conf.template"
 
 
-class Nginx:
-    """One server with ``workers`` processes for the files under ``root``."""
+class _Server:
+    """One nginx; ``site`` stands in its http block."""
 
-    def __init__(self, root: Path, *, workers: int = 2) -> None:
+    def __init__(self, *, workers: int) -> None:
         program = shutil.which("nginx", path=_PATH)
         if program is None:
             raise RuntimeError("nginx is not installed; testbed/install.sh installs it")
         self.folder = Path(tempfile.mkdtemp(prefix="imagejobs-nginx-"))
         self.port = free_port()
-        config = self.folder / "nginx.conf"
-        config.write_text(
-            CONFIG.format(as_root=_AS_ROOT, folder=self.folder, port=self.port, root=root, workers=workers)
-        )
+        self._config = self.folder / "nginx.conf"
+        self._workers = workers
         # The log is named here too: until the configuration is read, nginx would write to the system's.
-        argv = [program, "-p", str(self.folder), "-e", "stderr", "-c", str(config)]
+        argv = [program, "-p", str(self.folder), "-e", "stderr", "-c", str(self._config)]
         self._process = Process(argv, log=self.folder / "server.log", cwd=self.folder)
         self._watchdog: Watchdog | None = None
+
+    def _write(self, site: str) -> None:
+        options = {"as_root": _AS_ROOT, "folder": self.folder, "workers": self._workers}
+        self._config.write_text(CONFIG.format(**options, site=site))
 
     @property
     def url(self) -> str:
@@ -74,6 +83,11 @@ class Nginx:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    @property
+    def text(self) -> str:
+        """What it has logged: warnings and errors."""
+        return self._process.text
 
     def start(self) -> Self:
         self._process.start()
@@ -108,3 +122,45 @@ class Nginx:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class Nginx(_Server):
+    """Serves the files under ``root`` with ``workers`` processes."""
+
+    def __init__(self, root: Path, *, workers: int = 2) -> None:
+        super().__init__(workers=workers)
+        self._write(FILES.format(port=self.port, root=root))
+
+
+class Front(_Server):
+    """The shipped site in front of ``server`` (``127.0.0.1:5000``, ``unix:/path``), by TLS on ``port``.
+
+    ``certificate`` is what a client has to trust, by the name localhost.
+    """
+
+    def __init__(self, server: str, *, files: Path, body_max: str = "65m", upload_max: str = "1g") -> None:
+        super().__init__(workers=1)
+        self.plain_port = free_port()
+        self.certificate = self.folder / "certificate.pem"
+        certificates.write_self_signed(self.certificate, self.folder / "key.pem")
+        values = {
+            "IMAGEJOBS_HTTP": f"127.0.0.1:{self.plain_port}",
+            "IMAGEJOBS_HTTPS": f"127.0.0.1:{self.port}",
+            "IMAGEJOBS_SERVER": server,
+            "IMAGEJOBS_CERTIFICATE": str(self.certificate),
+            "IMAGEJOBS_CERTIFICATE_KEY": str(self.folder / "key.pem"),
+            "IMAGEJOBS_FILES": str(files),
+            "IMAGEJOBS_CACHE": str(self.folder / "cache"),
+            "IMAGEJOBS_BODY_MAX": body_max,
+            "IMAGEJOBS_UPLOAD_MAX": upload_max,
+        }
+        # Exactly the names that envsubst would know, and no other $.
+        self._write(re.sub(r"\$\{(IMAGEJOBS_\w+)\}", lambda match: values[match[1]], SITE.read_text()))
+
+    @property
+    def url(self) -> str:
+        return f"https://localhost:{self.port}"
+
+    @property
+    def plain_url(self) -> str:
+        return f"http://127.0.0.1:{self.plain_port}"
