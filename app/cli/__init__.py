@@ -32,6 +32,7 @@ COMMANDS = {
     "keys": Entry("app.cli.keys:keys_command", "Make, list and revoke API keys, on a host of the service."),
     "run": Entry("app.cli.run:run_command", "Run the whole service until Ctrl-C."),
     "recover": Entry("app.cli.server:recover_command", "Find dropped work and ring for it, until stopped."),
+    "purge": Entry("app.cli.server:purge_command", "Delete jobs that ended long ago, with their files."),
     "doctor": Entry("app.cli.checks:doctor_command", "Say how the service is, in sentences, also when parts are down."),
     "audit": Entry("app.cli.checks:audit_command", "Check that counters, chunks and images agree."),
 }

@@ -7,21 +7,67 @@ import sys
 import threading
 
 import click
+import structlog
+from flask import Flask
 
-from app.domain import recover
-from app.errors import SettingError
+from app.domain import purges, recover
+from app.errors import SettingError, StorageError, UnavailableError
 from app.factory import create_app
+
+log = structlog.get_logger()
+HOUR_SECONDS = 3600.0
 
 
 @click.command("recover")
 def recover_command() -> None:
     """Find dropped work and ring for it, until stopped (one such process is enough; two do no harm)."""
+    stop = _stopped_by_signals()
+    with _app().app_context():
+        recover.run(stop)
+
+
+@click.command("purge")
+@click.option("--days", type=click.FloatRange(0, min_open=True), help="In place of KEEP_DAYS.")
+@click.option(
+    "--every", type=click.FloatRange(0, min_open=True), metavar="HOURS", help="Again and again, until stopped."
+)
+def purge_command(days: float | None, every: float | None) -> None:
+    """Delete jobs that ended more than KEEP_DAYS ago, with their images, results and files."""
+    app = _app()
+    days = days or app.config["SETTINGS"].KEEP_DAYS
+    if not days:
+        click.echo("KEEP_DAYS is not set: everything is kept")
+    with app.app_context():
+        if every:
+            _purge_every(every * HOUR_SECONDS, days)
+        elif days:
+            try:
+                click.echo(f"jobs purged: {purges.purge(days)}")
+            except (UnavailableError, StorageError) as error:
+                sys.exit(f"imagejobs: {error}")
+
+
+def _purge_every(seconds: float, days: float) -> None:
+    stop = _stopped_by_signals()
+    while True:
+        try:
+            if days:
+                purges.purge(days)
+        except (UnavailableError, StorageError) as error:
+            log.warning("not purged", reason=str(error))
+        if stop.wait(seconds):
+            return
+
+
+def _app() -> Flask:
+    try:
+        return create_app()
+    except SettingError as error:
+        sys.exit(f"imagejobs: {error}")
+
+
+def _stopped_by_signals() -> threading.Event:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    try:
-        app = create_app()
-    except SettingError as error:
-        sys.exit(f"imagejobs: {error}")
-    with app.app_context():
-        recover.run(stop)
+    return stop
