@@ -15,7 +15,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app import create_app
-from app.domain import figures
+from app.domain import figures, keys
+from app.domain.access import Scope
+from app.domain.keys import NewKey
 from config import Settings
 from testbed import processes
 from testbed.processes import wait_for
@@ -163,14 +165,27 @@ def test_a_token_is_demanded_where_one_is_set(make_app: Callable[..., Flask]) ->
     assert client.get("/metrics", headers={"Authorization": "Bearer s3cret"}).status_code == 200
 
 
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+def test_with_keys_a_token_does_and_a_key_that_may_read(make_app: Callable[..., Flask]) -> None:
+    app = make_app(AUTH="keys", METRICS_TOKEN="s3cret")
+    with app.app_context():
+        made = {scope: keys.create(NewKey(scopes=frozenset({scope}))).text for scope in Scope}
+    client = app.test_client()
+    for sent, status in (("s3cret", 200), (made[Scope.READ], 200), (made[Scope.SUBMIT], 401), ("wrong", 401)):
+        assert client.get("/metrics", headers={"Authorization": f"Bearer {sent}"}).status_code == status
+    assert client.get("/metrics").status_code == 401
+
+
 def test_it_answers_while_database_and_broker_are_away(tmp_path: Path) -> None:
     away = Settings.from_env(
         {},
+        AUTH="keys",
+        METRICS_TOKEN="s3cret",
         DATABASE_URL="mysql+pymysql://a:b@127.0.0.1:1/c",
         REDIS_URL="redis://127.0.0.1:1/0",
         DATA_DIR=tmp_path,
     )
-    found = metrics(create_app(away).test_client().get("/metrics").text)
+    found = metrics(create_app(away).test_client().get("/metrics", headers={"Authorization": "Bearer s3cret"}).text)
     assert found["imagejobs_database_up"] == found["imagejobs_broker_up"] == 0
     assert "imagejobs_images_open" not in found  # unknown, which is not 0
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import os
 import shutil
 import socket
 import ssl
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 import requests
 
 from testbed.nginx import Front
-from testbed.processes import Process, wait_for
+from testbed.processes import PROJECT, Process, wait_for
 from tests.conftest import Backend
 
 
@@ -28,9 +30,20 @@ def folder(embedded: Backend, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def web(folder: Path) -> Iterator[Process]:
+def env(folder: Path) -> dict[str, str]:
+    return {"DATA_DIR": str(folder), "AUTH": "keys", "TRUSTED_PROXIES": "unix", "METRICS_TOKEN": "token"}
+
+
+@pytest.fixture(scope="module")
+def key(env: dict[str, str]) -> str:
+    argv = [sys.executable, "-m", "app.cli", "keys", "create", "--scope", "admin"]
+    done = subprocess.run(argv, cwd=PROJECT, env=os.environ | env, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def web(env: dict[str, str], folder: Path) -> Iterator[Process]:
     place = folder / "web.sock"
-    env = {"DATA_DIR": str(folder), "TRUSTED_PROXIES": "unix", "METRICS_TOKEN": "token"}
     argv = [sys.executable, "-m", "gunicorn", "--config", "deploy/gunicorn.conf.py", "--bind", f"unix:{place}"]
     with Process(argv, env=env, log=folder / "web.log") as process:
         wait_for(lambda: place.exists() or not process.is_alive, 30, what="gunicorn's socket")
@@ -45,8 +58,9 @@ def front(web: Process, folder: Path) -> Iterator[Front]:
 
 
 @pytest.fixture(scope="module")
-def client(front: Front) -> Iterator[requests.Session]:
+def client(front: Front, key: str) -> Iterator[requests.Session]:
     with trusting(front) as session:
+        session.headers["X-API-Key"] = key
         yield session
 
 
@@ -106,8 +120,9 @@ def test_assets_are_asked_for_once(front: Front, client: requests.Session) -> No
 
 
 def test_metrics_are_for_this_host(front: Front, client: requests.Session) -> None:
-    assert client.get(f"{front.url}/metrics").status_code == 401
-    assert client.get(f"{front.url}/metrics", headers={"Authorization": "Bearer token"}).status_code == 200
+    with trusting(front) as stranger:
+        assert stranger.get(f"{front.url}/metrics").status_code == 401
+        assert stranger.get(f"{front.url}/metrics", headers={"Authorization": "Bearer token"}).status_code == 200
 
 
 def test_files_cannot_be_had_past_the_service(front: Front, client: requests.Session, folder: Path) -> None:
