@@ -23,6 +23,7 @@ class ImageFilter:
 
     state: ImageState | None = None
     error_code: str | None = None
+    visit_seq: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,8 @@ def find_images(
         conditions.append(Image.state == wanted.state)
     if wanted.error_code:
         conditions.append(Image.error_code == wanted.error_code)
+    if wanted.visit_seq is not None:
+        conditions.append(Image.visit_seq == wanted.visit_seq)
     query = select(Image).where(*conditions).order_by(Image.seq).limit(per_page + 1)
 
     def read(session: Session) -> list[Image]:

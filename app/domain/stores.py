@@ -49,6 +49,12 @@ def load(stream: BinaryIO) -> LoadReport:
     return replace(counts, refused=sorted(refused))
 
 
+def find_areas() -> list[str]:
+    """All areas that have a store."""
+    query = select(Store.area).distinct().order_by(Store.area)
+    return list(transactions.read(lambda session: session.scalars(query).all()))
+
+
 def has_any() -> bool:
     """Whether the store master holds a store at all."""
     return transactions.read(lambda session: session.scalar(select(Store.id).limit(1))) is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from markupsafe import Markup
@@ -94,6 +94,10 @@ def pretty(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, default=str)
 
 
+def days_later(value: date, days: int) -> date:
+    return value + timedelta(days=days)
+
+
 def pair(value: str) -> tuple[str, str]:
     """A value that is shown as it is, for a choice of them."""
     return value, value
@@ -110,4 +114,5 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "short": short,
     "pretty": pretty,
     "pair": pair,
+    "days_later": days_later,
 }

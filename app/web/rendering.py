@@ -84,7 +84,7 @@ def has_route(endpoint: str) -> bool:
 def changed(**values: Any) -> str:
     """This page's address with some of its query changed; None takes a part away, and so does a new filter the page."""
     query: dict[str, Any] = {name: value for name, value in request.args.items() if value}
-    if not values.keys() & {"cursor"}:
+    if "cursor" not in values:
         query.pop("cursor", None)
     query |= values
     wanted: dict[str, Any] = {name: value for name, value in query.items() if value not in (None, "")}

@@ -43,7 +43,7 @@ def find_jobs(query: schemas.JobsQuery) -> Response:
 @validated
 def get_job(path: schemas.JobPath, query: schemas.JobQuery) -> Response:
     progress = statuses.get(path.job_id, with_stores=False)
-    wanted = ImageFilter(query.state, query.code)
+    wanted = ImageFilter(query.state, query.code, query.visit)
     images, following = listings.find_images(path.job_id, wanted, cursor=query.cursor, per_page=IMAGES_A_PAGE)
     return page(
         "jobs/job.html",

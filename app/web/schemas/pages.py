@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from app.models import ImageState, JobState
+from app.domain.visit_tables import Group, Sort
+from app.models import ImageState, JobState, VisitState
 from app.web import fields
 from app.web.schemas.base import Request
 
@@ -31,6 +32,7 @@ class JobsQuery(Request):
 class JobQuery(Request):
     state: ImageState | None = None
     code: fields.Text | None = None
+    visit: int | None = Field(None, ge=0)
     cursor: str | None = None
     did: Literal["retried", "cancelled", "stopping", "submitted"] | None = Field(
         None, description="What led to this page."
@@ -46,3 +48,22 @@ class RetryQuery(Request):
     code: fields.Text | None = None
     store: fields.StoreId | None = None
     cancelled: bool = False
+
+
+class PeriodQuery(Request):
+    """Filters that several pages share; without bounds the last days that have data are meant."""
+
+    start: fields.RangeStart | None = None
+    end: fields.RangeEnd | None = None
+    area: fields.Text | None = None
+    store: fields.StoreId | None = None
+
+
+class VisitsQuery(PeriodQuery):
+    job: int | None = Field(None, ge=1)
+    state: VisitState | None = None
+    group: Group | None = None
+    sort: Sort = Sort.NEWEST
+    order: Literal["visits", "failed", "perimeter"] | None = None
+    cursor: str | None = None
+    page: int = Field(1, ge=1, le=100_000)
