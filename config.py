@@ -23,6 +23,8 @@ from app.errors import SettingError
 # The formats that Pillow reads safely and stores send; MPO is what some phones write under the name of JPEG.
 IMAGE_FORMATS = "JPEG,MPO,PNG,WEBP,GIF,BMP,TIFF"
 
+SECONDS = {"second": 1, "minute": 60, "hour": 3600}
+
 
 class Settings(BaseModel):
     """The settings of one process; frozen, so that what was checked at the start stays true."""
@@ -131,6 +133,20 @@ class Settings(BaseModel):
     KEEP_DAYS: float = Field(
         0, ge=0, description="How long jobs that ended are kept with their results and files; 0: for good."
     )
+    QUEUE_MAX_IMAGES: int = Field(
+        2_000_000, ge=1, description="Most images without a result, over all jobs; past it new jobs are answered 503."
+    )
+    QUEUE_MAX_IMAGES_OF_OWNER: int = Field(
+        0, ge=0, description="The same for the jobs of one owner of keys; 0: no bound of its own."
+    )
+    RATE_LIMIT: str = Field(
+        "6000/minute",
+        description="Most requests of one key, as `100/second`, `6000/minute` or `100000/hour`; past it 429. `off`: no "
+        "limit. None of the two holds with `AUTH=open`.",
+    )
+    RATE_LIMIT_NO_KEY: str = Field(
+        "300/minute", description="Most requests of one address that come without a valid key, in the same words."
+    )
     IDEMPOTENCY_HOURS: float = Field(48, gt=0, description="How long an Idempotency-Key is remembered.")
 
     @classmethod
@@ -189,6 +205,12 @@ class Settings(BaseModel):
                 ipaddress.ip_network(network)
         return value
 
+    @field_validator("RATE_LIMIT", "RATE_LIMIT_NO_KEY")
+    @classmethod
+    def _is_rate(cls, value: str) -> str:
+        _rate(value)
+        return value
+
     @field_validator("SECRET_KEY")
     @classmethod
     def _cannot_be_guessed(cls, value: str) -> str:
@@ -215,6 +237,8 @@ class Settings(BaseModel):
     def _agree(self) -> Self:
         if self.GPU_PAUSE_MIN_SECONDS > self.GPU_PAUSE_MAX_SECONDS:
             raise ValueError("GPU_PAUSE_MIN_SECONDS is more than GPU_PAUSE_MAX_SECONDS")
+        if min(self.QUEUE_MAX_IMAGES, self.QUEUE_MAX_IMAGES_OF_OWNER or self.QUEUE_MAX_IMAGES) < self.JOB_MAX_IMAGES:
+            raise ValueError("QUEUE_MAX_IMAGES is less than JOB_MAX_IMAGES: such a job could never be taken")
         if self.AUTH == "open" and not _is_of_this_host(self.HOST):
             raise ValueError(f"AUTH=open serves this host only, and HOST={self.HOST} listens to others: set AUTH=keys")
         return self
@@ -245,6 +269,15 @@ class Settings(BaseModel):
         return "AUTH=open: requests from this host are served and need no key, all others are refused"
 
     @property
+    def rate_of_a_key(self) -> tuple[int, int] | None:
+        """Most requests, in so many seconds; None: as many as they like."""
+        return _rate(self.RATE_LIMIT)
+
+    @property
+    def rate_without_key(self) -> tuple[int, int] | None:
+        return _rate(self.RATE_LIMIT_NO_KEY)
+
+    @property
     def trusted_proxies(self) -> tuple[str, ...]:
         return tuple(_listed(self.TRUSTED_PROXIES))
 
@@ -271,6 +304,15 @@ def _value_of(name: str, environ: Mapping[str, str]) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text in UTF-8"
         raise SettingError(f"{name}_FILE={file!r}: {(reason or 'cannot be read').lower()}") from error
+
+
+def _rate(value: str) -> tuple[int, int] | None:
+    if value.strip() == "off":
+        return None
+    most, _, unit = value.partition("/")
+    if not most.strip().isdecimal() or not int(most) or unit.strip() not in SECONDS:
+        raise ValueError("must be like 100/second, 6000/minute or 100000/hour, or off")
+    return int(most), SECONDS[unit.strip()]
 
 
 def _listed(value: str) -> list[str]:

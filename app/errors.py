@@ -8,6 +8,8 @@ ImagejobsError
 ├── AuthenticationError         no key, or one that is not valid (401)
 ├── ForbiddenError              the caller may not do that (403)
 ├── ConflictError               an Idempotency-Key used for another body (409)
+├── TooManyRequestsError        the caller asks too often; carries when it may again (429)
+├── QueueFullError              too much work is waiting; try again later (503)
 ├── UnavailableError            the database is away; try again later (503)
 └── ImageError                  one image failed; carries a stable code
     ├── FetchError              ... while it was downloaded
@@ -52,6 +54,20 @@ class ForbiddenError(ImagejobsError):
 
 class ConflictError(ImagejobsError):
     """The request contradicts one that was accepted before."""
+
+
+class TooManyRequestsError(ImagejobsError):
+    """The caller asks too often; again in ``retry_after_seconds``."""
+
+    def __init__(self, message: str, retry_after_seconds: int) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class QueueFullError(ImagejobsError):
+    """So many images wait that no more are taken in; the message says how many."""
+
+    retry_after_seconds = 30
 
 
 class ImageError(ImagejobsError):

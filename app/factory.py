@@ -13,6 +13,7 @@ from app.web import (
     gates,
     jobs,
     keys,
+    limits,
     metrics,
     ops,
     pages,
@@ -48,7 +49,9 @@ def create_app(settings: Settings | None = None) -> Flask:
     metrics.register(app)
     gates.register(app, settings)
     sessions.register(app, settings)
-    auth.register(app)
+    auth.register_identity(app)
+    limits.register(app)
+    auth.register_admission(app)
     web_errors.register(app)
     for api in (
         jobs.blueprint,

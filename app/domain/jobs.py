@@ -11,7 +11,7 @@ from sqlalchemy import exists, func, insert, select
 from sqlalchemy.orm import Session
 
 from app import processors, queues
-from app.domain import access, cursors, idempotency, totals, transactions
+from app.domain import access, backlog, cursors, idempotency, totals, transactions
 from app.domain.idempotency import Idempotency
 from app.domain.plans import CHUNKS_A_JOB, Plan
 from app.domain.plans import NewImage as NewImage
@@ -48,7 +48,7 @@ def create(new: NewJob, name: Idempotency | None = None) -> Created:
 
     With the ``name`` of an earlier call it returns that call's job. A transaction repeated after a lost COMMIT
     finds its own job by ``submission``. Raises InvalidRequestError for a processor that is not known, and
-    TooManyImagesError, ConflictError, UnavailableError.
+    TooManyImagesError, ConflictError, QueueFullError, UnavailableError.
     """
     images, most = new.images_total, settings.JOB_MAX_IMAGES
     if images > most:
@@ -69,6 +69,7 @@ def _create(session: Session, new: NewJob, name: Idempotency | None, submission:
     plan = Plan.of(new, known_stores(session, {visit.store_id for visit in new.visits}), now)
     connection = session.connection()
     job = plan.job(submission, first_turn(session), now)
+    backlog.expect_room(session, job["images_open"], job["owner_id"])
     job_id = connection.execute(insert(Job).values(**job)).lastrowid
     idempotency.remember(session, name, job_id)
     for table, rows in plan.rows(job_id, now):

@@ -44,9 +44,12 @@ def public(view: View) -> View:
     return view
 
 
-def register(app: Flask) -> None:
-    """Between the two is the place for what must know who is asking, and count those too that are not let in."""
+def register_identity(app: Flask) -> None:
     app.before_request(_identify)
+
+
+def register_admission(app: Flask) -> None:
+    """After what must know who is asking, and counts those too that are not let in."""
     app.before_request(_admit)
 
 

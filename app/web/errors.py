@@ -18,9 +18,11 @@ from app.errors import (
     ImagejobsError,
     InvalidRequestError,
     NotFoundError,
+    QueueFullError,
     StorageError,
     StoredFileMissingError,
     TooManyImagesError,
+    TooManyRequestsError,
     UnavailableError,
 )
 from app.web import rendering
@@ -31,10 +33,12 @@ log = structlog.get_logger()
 PAGES = ("/dashboard", "/upload", "/results")
 HEADINGS = {
     400: "That cannot be shown",
+    401: "Who are you?",
     403: "Not allowed",
     404: "There is no such page",
     409: "Not as it stands now",
     413: "That is too much at once",
+    429: "That is too often",
     500: "Something went wrong here",
     503: "The service cannot answer just now",
 }
@@ -46,6 +50,8 @@ STATUS: dict[type[ImagejobsError], int] = {
     ForbiddenError: 403,
     NotFoundError: 404,
     ConflictError: 409,
+    TooManyRequestsError: 429,
+    QueueFullError: 503,
     UnavailableError: 503,
     StorageError: 503,
     StoredFileMissingError: 404,
@@ -73,7 +79,10 @@ def _translator(status: int):  # type: ignore[no-untyped-def]
         if isinstance(error, StorageError):
             log.error("storage failed", exc_info=error)
             return _answer(status, error.message)
-        return _answer(status, str(error))
+        answer = _answer(status, str(error))
+        if isinstance(error, (TooManyRequestsError, QueueFullError)):
+            answer.headers["Retry-After"] = str(error.retry_after_seconds)
+        return answer
 
     return translate
 

@@ -28,7 +28,7 @@ submit: dict[str, Any] = {
         "400": BAD_REQUEST,
         "409": error(OTHER_REQUEST),
         "413": error("More images than a job, or more bytes than a body may have"),
-        "503": AWAY,
+        "503": AWAY | {"description": "The database does not answer, or too many images wait already"},
     },
     "openapi_extensions": {"parameters": [IDEMPOTENCY_KEY]},
 }
