@@ -127,7 +127,7 @@ def test_metrics_are_for_this_host(front: Front, client: requests.Session) -> No
 
 def test_files_cannot_be_had_past_the_service(front: Front, client: requests.Session, folder: Path) -> None:
     (folder / "files/secret.jpg").write_bytes(b"secret")
-    for path in ("/_files/secret.jpg", "/_files/../secret.jpg", "/%5ffiles/secret.jpg", "/_files//secret.jpg"):
+    for path in ("/stored/secret.jpg", "/stored/../secret.jpg", "/%73tored/secret.jpg", "/stored//secret.jpg"):
         answer = client.get(f"{front.url}{path}")
         assert answer.status_code == 404
         assert b"secret" not in answer.content
