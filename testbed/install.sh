@@ -4,6 +4,7 @@
 set -euo pipefail
 
 wanted=("mariadbd mariadb-server" "redis-server redis-server" "nginx nginx-light" "promtool prometheus" "chromium chromium")
+wanted+=("systemd-analyze systemd" "docker-compose docker-compose")
 
 PATH="$PATH:/usr/sbin:/usr/local/sbin"
 missing=()
