@@ -6,7 +6,7 @@ Only a browser that asked for one of the pages gets a page that says it.
 from __future__ import annotations
 
 import structlog
-from flask import Flask, Response, current_app, jsonify, request
+from flask import Flask, Response, current_app, jsonify, request, url_for
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
@@ -33,7 +33,7 @@ log = structlog.get_logger()
 PAGES = ("/dashboard", "/upload", "/results")
 HEADINGS = {
     400: "That cannot be shown",
-    401: "Who are you?",
+    401: "You are not logged in",
     403: "Not allowed",
     404: "There is no such page",
     409: "Not as it stands now",
@@ -119,6 +119,8 @@ def _unexpected(error: Exception) -> Response:
 
 
 def _answer(status: int, sentence: str) -> Response:
+    if status == 401 and request.method == "GET" and _is_for_people():
+        return rendering.see(url_for("pages.login", next=request.full_path.rstrip("?")))
     answer = _page(status, sentence) if _is_for_people() else jsonify(error=sentence)
     answer.status_code = status
     if status == 401:

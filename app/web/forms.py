@@ -1,25 +1,19 @@
-"""What a form that changes something is checked for before it does: that one of our own pages has sent it."""
+"""Forms of pages: beside what ``gates`` refuses, a page's form is a browser's, which says where it comes from."""
 
 from __future__ import annotations
-
-from urllib.parse import urlsplit
 
 from flask import request
 
 from app.errors import ForbiddenError
+from app.web.gates import CHANGING_METHODS
 
-READING = ("GET", "HEAD", "OPTIONS")
 
+def expect_browser() -> None:
+    """Raises ForbiddenError where nothing says which site a form was sent from; ``gates`` has refused all but ours.
 
-def expect_own_site() -> None:
-    """Raises ForbiddenError where a browser says that another site sent this, or where no browser says anything.
-
-    Every browser of the last years names the origin of a POST, and no script of a foreign page can change that. Where
-    it also says how the two sites are related (to HTTPS and to this host), that counts.
+    Every browser of the last years names the origin of a POST, and no script of a foreign page can change that, so the
+    forms hold no token. Programs have the HTTP interface.
     """
-    if request.method in READING:
-        return
-    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
-    is_own = site == "same-origin" if site else urlsplit(origin or "").netloc == request.host
-    if not is_own:
+    says = "Sec-Fetch-Site" in request.headers or "Origin" in request.headers
+    if request.method in CHANGING_METHODS and not says:
         raise ForbiddenError("this form was not sent by a page of this service")

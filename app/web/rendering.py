@@ -14,6 +14,9 @@ from typing import Any
 import flask_bootstrap
 from flask import Blueprint, Flask, Response, current_app, render_template, request, url_for
 
+from app.domain import access
+from app.domain.access import Scope
+from app.extensions import settings
 from app.web import formats
 
 HERE = Path(__file__).parent
@@ -43,7 +46,8 @@ def register(app: Flask) -> None:
     app.register_blueprint(assets)
     app.register_blueprint(bootstrap)
     app.jinja_env.filters.update(formats.FILTERS)
-    app.jinja_env.globals.update(asset=asset, has_route=has_route, changed=changed, sample_curl=sample_curl)
+    app.jinja_env.globals.update(asset=asset, has_route=has_route, changed=changed, sample_curl=sample_curl, may=may)
+    app.context_processor(lambda: {"caller": access.current(), "asks_for_keys": settings.AUTH == "keys"})
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 
 
@@ -79,6 +83,11 @@ def _digest(path: str) -> str:
 
 def has_route(endpoint: str) -> bool:
     return endpoint in current_app.view_functions
+
+
+def may(scope: str) -> bool:
+    """Whether the caller may what a button does; the routes themselves check it anyway."""
+    return access.current().may(Scope(scope))
 
 
 def changed(**values: Any) -> str:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from app.domain import keys
+from app.domain.access import Scope
+from app.domain.keys import NewKey
 from tests.integration import hands
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -104,3 +108,22 @@ def test_a_fragment_is_only_what_changes(client: FlaskClient) -> None:
     part = client.get("/dashboard/jobs", headers={"X-Fragment": "1"})
     assert "<html" in whole.text and "<html" not in part.text and "No jobs yet" in part.text
     assert "X-Fragment" in whole.headers["Vary"]
+
+
+@pytest.mark.parametrize(
+    "address", ["//evil.example/", "https://evil.example/", "/\\evil.example", "javascript:alert(1)"]
+)
+def test_a_login_leads_on_within_this_site_only(make_app: Callable[..., Flask], address: str) -> None:
+    app = make_app(AUTH="keys")
+    with app.app_context():
+        key = keys.create(NewKey("x", frozenset({Scope.READ}))).text
+    answer = app.test_client().post("/dashboard/login", query_string={"next": address}, data={"key": key}, headers=OWN)
+    assert (answer.status_code, answer.location) == (303, "/")
+
+
+def test_pages_without_a_key_lead_to_the_login_and_programs_get_401(make_app: Callable[..., Flask]) -> None:
+    client = make_app(AUTH="keys").test_client()
+    answer = client.get("/dashboard/jobs?state=failed", headers=BROWSER)
+    assert (answer.status_code, answer.location) == (303, "/dashboard/login?next=/dashboard/jobs?state%3Dfailed")
+    assert client.get("/dashboard/jobs").status_code == 401
+    assert client.post("/dashboard/jobs/1/cancel", headers=BROWSER | OWN).status_code == 401

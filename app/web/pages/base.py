@@ -7,4 +7,4 @@ from flask import Blueprint
 from app.web import forms
 
 blueprint = Blueprint("pages", __name__, url_prefix="/dashboard", template_folder="../templates")
-blueprint.before_request(forms.expect_own_site)
+blueprint.before_request(forms.expect_browser)

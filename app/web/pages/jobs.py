@@ -12,6 +12,7 @@ from app.domain.jobs import JobFilter
 from app.domain.listings import ImageFilter
 from app.domain.retries import RetryFilter
 from app.models import JobSource, JobState
+from app.web.auth import needs
 from app.web.pages.base import blueprint
 from app.web.rendering import page, see
 from app.web.requests import validated
@@ -116,6 +117,7 @@ def get_image(path: schemas.ImagePath) -> Response:
 
 
 @blueprint.get("/jobs/<int:job_id>/cancel", endpoint="ask_cancel")
+@needs("submit")
 @validated
 def ask_cancel(path: schemas.JobPath) -> Response:
     return page("jobs/cancel.html", section="pages.jobs", job=jobs.get(path.job_id))
@@ -130,6 +132,7 @@ def cancel(path: schemas.JobPath) -> Response:
 
 
 @blueprint.get("/jobs/<int:job_id>/retry", endpoint="ask_retry")
+@needs("submit")
 @validated
 def ask_retry(path: schemas.JobPath, query: schemas.RetryQuery) -> Response:
     job = jobs.get(path.job_id)

@@ -67,3 +67,7 @@ class VisitsQuery(PeriodQuery):
     order: Literal["visits", "failed", "perimeter"] | None = None
     cursor: str | None = None
     page: int = Field(1, ge=1, le=100_000)
+
+
+class LoginQuery(Request):
+    next: str | None = Field(None, max_length=2000, description="Where to go then, within this site.")
