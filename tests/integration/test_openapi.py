@@ -48,8 +48,8 @@ def test_it_describes_every_route_of_the_contract(document: dict) -> None:
 
 def test_errors_are_described_as_they_are(document: dict) -> None:
     submit = document["paths"]["/api/submit/"]["post"]
-    assert set(submit["responses"]) == {"201", "400", "409", "413", "503"}
-    for status in ("400", "409", "413", "503"):
+    assert set(submit["responses"]) == {"201", "400", "401", "403", "409", "413", "429", "503"}
+    for status in ("400", "401", "403", "409", "413", "429", "503"):
         schema = submit["responses"][status]["content"]["application/json"]["schema"]
         assert schema == {"$ref": "#/components/schemas/ErrorAnswer"}
     assert list(document["components"]["schemas"]["ErrorAnswer"]["properties"]) == ["error"]
@@ -90,3 +90,15 @@ def test_the_page_asks_nothing_of_the_outside(client: FlaskClient) -> None:
     for address in re.findall(r"(?:src|href)=\"([^\"]+)\"", page.text):
         assert client.get(address).status_code == 200, address
     assert "'unsafe-inline'" not in page.headers["Content-Security-Policy"].partition("style-src")[0]
+
+
+def test_it_says_what_needs_a_key_and_which(document: dict) -> None:
+    assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
+    submit, jobs = document["paths"]["/api/submit/"]["post"], document["paths"]["/api/jobs"]["get"]
+    assert submit["security"] == jobs["security"] == [{"key": []}]
+    assert submit["description"].endswith("Needs `submit`.")
+    assert jobs["description"].endswith("Needs `read`.")
+    assert document["paths"]["/api/keys"]["get"]["description"].endswith("Needs `admin`.")
+    for path in ("/", "/health", "/live"):
+        assert "security" not in document["paths"][path]["get"]
+        assert "401" not in document["paths"][path]["get"]["responses"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from flask_openapi import Info, OpenAPI
 from pydantic import BaseModel
 
+from app.web import auth
 from app.web.schemas.base import ErrorAnswer
 
 VERSION = "3.1.1"  # of OpenAPI
@@ -17,6 +19,21 @@ INFO = Info(
     'address works with and without a slash at its end; every error is `{"error": "..."}`.',
 )
 UNUSED_STATUS = "422"
+KEY = "key"
+SECURITY_SCHEME = {"type": "http", "scheme": "bearer", "description": "An API key; with AUTH=open none is needed."}
+CONVERTER = re.compile(r"<(?:\w+:)?")
+
+
+def error(description: str) -> dict[str, Any]:
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}}
+    return {"description": description, "content": content}
+
+
+WITHOUT_ACCESS = {
+    "401": error("No key was sent, or one that is not valid"),
+    "403": error("The key lacks the scope, or the request is refused whoever sends it"),
+    "429": error("The key has asked too often; Retry-After says when it may again"),
+}
 
 
 class Api(OpenAPI):
@@ -35,14 +52,21 @@ class Api(OpenAPI):
 
     def generate_spec_json(self) -> None:
         super().generate_spec_json()
-        for methods in self.spec_json["paths"].values():
-            for operation in methods.values():
+        self.spec_json["components"]["securitySchemes"] = {KEY: SECURITY_SCHEME}
+        endpoints = {
+            (CONVERTER.sub("{", rule.rule).replace(">", "}"), method.lower()): rule.endpoint
+            for rule in self.url_map.iter_rules()
+            for method in rule.methods or ()
+        }
+        for path, methods in self.spec_json["paths"].items():
+            for method, operation in methods.items():
                 operation["responses"].pop(UNUSED_STATUS, None)
-
-
-def error(description: str) -> dict[str, Any]:
-    content = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}}
-    return {"description": description, "content": content}
+                scope = auth.needed(endpoints[path, method], method.upper())
+                if scope:
+                    # Beside what a route says itself: who may call it, of which it knows nothing.
+                    operation["security"] = [{KEY: []}]
+                    operation["responses"] = WITHOUT_ACCESS | operation["responses"]
+                    operation["description"] = f"{operation.get('description', '')}\n\nNeeds `{scope}`.".strip()
 
 
 def answer(description: str, model: type[BaseModel]) -> dict[str, Any]:

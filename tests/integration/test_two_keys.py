@@ -1,0 +1,176 @@
+"""Two keys over every route: what belongs to the one is answered to the other exactly like what does not exist.
+
+Every rule of the service stands in one of the lists below. Who adds a route adds it here, and so says what of its
+answer is somebody's own.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from collections.abc import Callable, Iterator
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from app.domain import keys
+from app.domain.access import Scope
+from app.domain.keys import NewKey
+from tests.integration import hands
+
+# Nothing of anybody's: answered without a key too.
+PUBLIC = {
+    *("/", "/health", "/live", "/metrics", "/openapi.json", "/docs", "/docs/start.js", "/docs/static/<path:filename>"),
+    *("/dashboard/static/<path:filename>", "/dashboard/bootstrap/<path:filename>"),
+}
+ADMIN = {"/api/keys", "/api/keys/<int:key_id>", "/api/keys/<int:key_id>/revoke"}
+# Makes something of the caller's own, and shows nothing that was there before.
+CREATES = {"/api/submit/"}
+# Shows or changes what the path or the query names.
+OF_A_JOB = {
+    "/api/status?jobid=<int:job_id>",
+    "/api/jobs/<int:job_id>",
+    "/api/jobs/<int:job_id>/images",
+    "/api/jobs/<int:job_id>/errors",
+    "/api/jobs/<int:job_id>/results.json",
+    "/api/jobs/<int:job_id>/results.jsonl",
+    "/api/jobs/<int:job_id>/results.csv",
+    "/api/jobs/<int:job_id>/cancel",
+    "/api/jobs/<int:job_id>/retry",
+    "/dashboard/jobs/<int:job_id>",
+    "/dashboard/jobs/<int:job_id>/cancel",
+    "/dashboard/jobs/<int:job_id>/images/<int:seq>",
+    "/dashboard/jobs/<int:job_id>/request",
+    "/dashboard/jobs/<int:job_id>/request.json",
+    "/dashboard/jobs/<int:job_id>/retry",
+    "/dashboard/jobs/<int:job_id>/stores",
+}
+# Shows what is the caller's own of all there is.
+LISTS = {
+    "/api/jobs",
+    "/api/visits?startdate=2020-09-01&enddate=2020-09-30&total=1",
+    "/dashboard/jobs",
+    "/dashboard/visits?startdate=2020-09-01&enddate=2020-09-30",
+    "/dashboard/visits.csv?startdate=2020-09-01&enddate=2020-09-30",
+    "/dashboard/visits.xlsx?startdate=2020-09-01&enddate=2020-09-30",
+}
+NOWHERE = 999_999_999
+METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE"}
+# Of this request, and of nothing else.
+VOLATILE = ("X-Request-ID", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "Date", "Set-Cookie")
+
+
+@pytest.fixture
+def app(make_app: Callable[..., Flask]) -> Flask:
+    return make_app(AUTH="keys")
+
+
+class Asker:
+    """Somebody with a key."""
+
+    def __init__(self, app: Flask, *scopes: Scope) -> None:
+        with app.app_context():
+            made = keys.create(NewKey(scopes=frozenset(scopes) or keys.DEFAULT_SCOPES))
+        self.client: FlaskClient = app.test_client()
+        self.client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {made.text}"
+        self.client.environ_base["HTTP_SEC_FETCH_SITE"] = "same-origin"
+
+    def ask(self, method: str, address: str, **values: object) -> TestResponse:
+        for name, value in values.items():
+            address = re.sub(rf"<(\w+:)?{name}>", str(value), address)
+        return self.client.open(address, method=method, buffered=True)
+
+
+def told(answer: TestResponse) -> tuple[int, bytes, list[tuple[str, str]]]:
+    """Everything that the answer says, apart from what is of this request only."""
+    number = re.compile(rb"\b%d\b|(?<=jobs/)\d+|(?<=jobid=)\d+" % NOWHERE)
+    headers = sorted((name, value) for name, value in answer.headers if name not in VOLATILE)
+    if answer.data.startswith(b"PK"):
+        # A workbook: its parts, without the moment at which it was made.
+        book = zipfile.ZipFile(io.BytesIO(answer.data))
+        parts = [(name, book.read(name)) for name in book.namelist() if name != "docProps/core.xml"]
+        return answer.status_code, repr(parts).encode(), [each for each in headers if each[0] != "Content-Length"]
+    return answer.status_code, number.sub(b"N", answer.data), headers
+
+
+def methods_of(app: Flask, rule: str) -> Iterator[str]:
+    for known in app.url_map.iter_rules():
+        if known.rule == rule.partition("?")[0]:
+            yield from sorted((known.methods or set()) & METHODS)
+
+
+def a_job(asker: Asker) -> int:
+    visits = [hands.visit(images=2), hands.visit("S01408764", images=2)]
+    return hands.submit(asker.client, *visits, metadata={"note": "ours"})
+
+
+def test_every_route_is_in_one_of_the_lists(app: Flask) -> None:
+    listed = [rule.partition("?")[0] for rules in (PUBLIC, ADMIN, CREATES, OF_A_JOB, LISTS) for rule in rules]
+    assert sorted(listed) == sorted({rule.rule for rule in app.url_map.iter_rules()}), "see the top of this file"
+
+
+def test_without_a_key_only_what_is_public_is_answered(app: Flask) -> None:
+    client = app.test_client()
+    for rule in app.url_map.iter_rules():
+        if rule.rule in PUBLIC - {"/metrics"}:  # it has a token of its own
+            continue
+        path = re.sub(r"<.+?>", "1", rule.rule)
+        for method in methods_of(app, rule.rule):
+            assert client.open(path, method=method).status_code == 401, (method, path)
+
+
+def test_the_routes_of_admin_are_for_admin(app: Flask) -> None:
+    plain, admin = Asker(app), Asker(app, Scope.ADMIN)
+    for rule in sorted(ADMIN):
+        for method in methods_of(app, rule):
+            assert plain.ask(method, rule, key_id=1).status_code == 403
+            assert plain.ask(method, rule, key_id=NOWHERE).status_code == 403
+            assert admin.ask(method, rule, key_id=NOWHERE).status_code in (200, 201, 404)
+
+
+@pytest.mark.parametrize("scope", [Scope.SUBMIT, Scope.READ])
+def test_one_scope_does_not_open_what_needs_the_other(app: Flask, scope: Scope) -> None:
+    asker = Asker(app, scope)
+    for rule in sorted(CREATES | OF_A_JOB | LISTS):
+        for method in methods_of(app, rule):
+            answer = asker.ask(method, rule, job_id=NOWHERE, seq=0)
+            is_reading = method == "GET"
+            assert (answer.status_code == 403) == (is_reading != (scope is Scope.READ)), (method, rule)
+
+
+def test_what_is_of_a_job_is_answered_to_others_like_what_does_not_exist(app: Flask) -> None:
+    hands.add_stores(app)
+    ours, theirs = Asker(app), Asker(app)
+    settled = a_job(ours)
+    hands.work_off(app, lambda work: hands.failed(work) if work.seq == 0 else hands.done(work))
+    waiting = a_job(ours)
+    for job in (settled, waiting):
+        before = ours.client.get(f"/api/jobs/{job}").data
+        for rule in sorted(OF_A_JOB):
+            for method in methods_of(app, rule):
+                seen = told(theirs.ask(method, rule, job_id=job, seq=0))
+                assert seen == told(theirs.ask(method, rule, job_id=NOWHERE, seq=0)), (method, rule)
+                assert seen[0] in (400, 404), (method, rule)
+        assert ours.client.get(f"/api/jobs/{job}").data == before
+    # It was there: its owner and admin are answered otherwise.
+    for asker in (ours, Asker(app, Scope.ADMIN)):
+        for rule in sorted(OF_A_JOB):
+            for method in methods_of(app, rule):
+                answer = asker.ask(method, rule, job_id=settled, seq=0)
+                assert answer.status_code not in (400, 404), (method, rule, answer.text[:200])
+
+
+def test_lists_show_others_as_much_as_if_there_were_nothing(app: Flask) -> None:
+    hands.add_stores(app)
+    ours, theirs, admin = Asker(app), Asker(app), Asker(app, Scope.ADMIN)
+    rules = [(method, rule) for rule in sorted(LISTS) for method in methods_of(app, rule)]
+    nothing = {each: told(theirs.ask(*each)) for each in rules}
+    a_job(ours)
+    hands.work_off(app)
+    for each in rules:
+        assert told(theirs.ask(*each)) == nothing[each], each
+        assert told(ours.ask(*each)) != nothing[each], each
+        assert told(admin.ask(*each)) != nothing[each], each
