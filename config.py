@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -147,6 +148,26 @@ class Settings(BaseModel):
     RATE_LIMIT_NO_KEY: str = Field(
         "300/minute", description="Most requests of one address that come without a valid key, in the same words."
     )
+    UPLOAD_MAX_BYTES: int = Field(
+        2 * 1024 * 1024 * 1024,
+        ge=1024,
+        description="Largest body that brings images, in bytes; it is read piece by piece. Past it 413.",
+    )
+    UPLOAD_MAX_FILES: int = Field(2_000, ge=1, description="Most images in one such body; past it 413.")
+    FILES_LINK_SECONDS: float = Field(
+        0,
+        ge=0,
+        le=604_800,
+        description="With S3: lead downloads to the bucket by links that hold so long. 0: pass files on.",
+    )
+    FILES_NGINX_LOCATION: str = Field(
+        "",
+        description="With a folder: have nginx send files, by `X-Accel-Redirect` to this internal location of its own, "
+        "e.g. `/stored/`.",
+    )
+    FILES_ORPHAN_HOURS: float = Field(
+        24, ge=1, description="Files that no image names are removed when they are this old."
+    )
     IDEMPOTENCY_HOURS: float = Field(48, gt=0, description="How long an Idempotency-Key is remembered.")
 
     @classmethod
@@ -181,6 +202,13 @@ class Settings(BaseModel):
     def _is_storage(cls, value: str) -> str:
         if value:
             storage.check(value)
+        return value
+
+    @field_validator("FILES_NGINX_LOCATION")
+    @classmethod
+    def _is_location(cls, value: str) -> str:
+        if value and not re.fullmatch(r"(/[A-Za-z0-9_-]+)+/", value):
+            raise ValueError("must begin and end with a slash, e.g. /stored/")
         return value
 
     @field_validator("REDIS_URL")

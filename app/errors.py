@@ -3,7 +3,8 @@
 ImagejobsError
 ├── SettingError                a setting that cannot be used; stops the start
 ├── InvalidRequestError         what a client sent cannot be taken (400)
-│   └── TooManyImagesError      more images than a job may have (413)
+│   ├── TooManyImagesError      more images than a job may have (413)
+│   └── TooLargeError           more bytes than a body or a file may have (413)
 ├── NotFoundError               no such thing, or not the caller's (404)
 ├── AuthenticationError         no key, or one that is not valid (401)
 ├── ForbiddenError              the caller may not do that (403)
@@ -38,6 +39,10 @@ class InvalidRequestError(ImagejobsError):
 
 class TooManyImagesError(InvalidRequestError):
     """A job has more images than ``JOB_MAX_IMAGES``."""
+
+
+class TooLargeError(InvalidRequestError):
+    """A body, or a file in it, has more bytes than are taken; the message names the bound."""
 
 
 class NotFoundError(ImagejobsError):

@@ -7,9 +7,11 @@ from flask import Flask
 from app import extensions, logs
 from app.web import (
     auth,
+    batches,
     bodies,
     docs,
     envelope,
+    files,
     gates,
     jobs,
     keys,
@@ -55,6 +57,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     web_errors.register(app)
     for api in (
         jobs.blueprint,
+        batches.blueprint,
+        files.blueprint,
         results.blueprint,
         visits.blueprint,
         keys.blueprint,

@@ -34,6 +34,7 @@ COMMANDS = {
     "recover": Entry("app.cli.server:recover_command", "Find dropped work and ring for it, until stopped."),
     "purge": Entry("app.cli.server:purge_command", "Delete jobs that ended long ago, with their files."),
     "doctor": Entry("app.cli.checks:doctor_command", "Say how the service is, in sentences, also when parts are down."),
+    "orphans": Entry("app.cli.orphans:orphans_command", "List, or remove, stored files that no image names."),
     "audit": Entry("app.cli.checks:audit_command", "Check that counters, chunks and images agree."),
 }
 
@@ -76,5 +77,5 @@ def main() -> None:
     """Thousands of store photos in, one result an image out.
 
     The client's commands talk to the service at --url or IMAGEJOBS_URL; run and recover are the service itself,
-    keys, doctor and audit look after it on one of its hosts.
+    keys, doctor, audit and orphans look after it on one of its hosts.
     """

@@ -37,10 +37,12 @@ class NewImage:
 
     url: str | None = None
     storage_key: str | None = None
+    content_type: str | None = None
     client_ref: str | None = None
     captured_at: datetime | None = None
     captured_as_sent: str | None = None
     store_name: str | None = None
+    store_id: str | None = None
     camera_id: str | None = None
     barcode: str | None = None
     bytes: int | None = None

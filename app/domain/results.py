@@ -9,7 +9,7 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, null, select
+from sqlalchemy import ColumnElement, and_, func, null, select
 from sqlalchemy.orm import Session
 
 from app.domain import jobs, transactions
@@ -66,11 +66,13 @@ def _page(session: Session, job_id: int, wanted: ImageFilter, *, after: int) -> 
 
 
 def _query(job_id: int, wanted: ImageFilter) -> Any:
+    # A photo from a camera has no visit; its store was told by its name.
+    store_id = func.coalesce(Visit.store_id, Image.store_id)
     is_its_visit = and_(Visit.job_id == Image.job_id, Visit.seq == Image.visit_seq)
     return (
-        select(Image, Visit.store_id, Visit.visited_at, Visit.visited_as_sent, Store.area, Store.name)
+        select(Image, store_id, Visit.visited_at, Visit.visited_as_sent, Store.area, Store.name)
         .outerjoin(Visit, is_its_visit)
-        .outerjoin(Store, Store.id == Visit.store_id)
+        .outerjoin(Store, Store.id == store_id)
         .where(*_conditions(job_id, wanted))
         .order_by(Image.seq)
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO
 
-from sqlalchemy import Insert, select
+from sqlalchemy import Insert, func, select
 from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
@@ -58,6 +58,25 @@ def find_areas() -> list[str]:
 def has_any() -> bool:
     """Whether the store master holds a store at all."""
     return transactions.read(lambda session: session.scalar(select(Store.id).limit(1))) is not None
+
+
+def find_unique(names: Collection[str]) -> dict[str, str]:
+    """The ids of those stores, by name, that alone bear one of these names, edge spaces aside."""
+    wanted = sorted({name.strip() for name in names})
+
+    def read(session: Session) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for start in range(0, len(wanted), STORES_A_STATEMENT):
+            query = (
+                select(Store.name, func.min(Store.id))
+                .where(Store.name.in_(wanted[start : start + STORES_A_STATEMENT]))
+                .group_by(Store.name)
+                .having(func.count() == 1)
+            )
+            found.update((name, store_id) for name, store_id in session.execute(query))
+        return found
+
+    return transactions.read(read)
 
 
 def _load(session: Session, rows: Sequence[StoreRow]) -> LoadReport:

@@ -49,6 +49,7 @@ class Job(Base):
     __table_args__ = (
         Index(None, "state", "turn"),  # claims go round the open jobs in this order
         Index(None, "owner_id", "id"),
+        Index(None, "source", "id"),
         BYTEWISE,
     )
 
@@ -129,17 +130,27 @@ class Chunk(Base):
 
 class Image(Base):
     __tablename__ = "images"
-    __table_args__ = (BYTEWISE | {"sqlite_with_rowid": False},)
+    __table_args__ = (
+        Index(None, "storage_key"),
+        # What batches of cameras are searched by. Images by URL have none of these, and come in as fast as without.
+        Index(None, "store_name", "job_id"),
+        Index(None, "camera_id", "job_id"),
+        Index(None, "barcode", "job_id"),
+        Index(None, "captured_at", "job_id"),
+        BYTEWISE | {"sqlite_with_rowid": False},
+    )
 
     job_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     seq: Mapped[int] = mapped_column(primary_key=True)
     visit_seq: Mapped[int | None]
     url: Mapped[str | None] = mapped_column(Text)
     storage_key: Mapped[str | None] = mapped_column(String(255))
+    content_type: Mapped[str | None] = mapped_column(String(100))  # of the stored file, as its header says
     client_ref: Mapped[str | None] = mapped_column(String(255))  # the id or file name that the client gave it
     captured_at: Mapped[datetime | None]
     captured_as_sent: Mapped[str | None] = mapped_column(String(64))
-    store_name: Mapped[str | None] = mapped_column(String(255))
+    store_name: Mapped[str | None] = mapped_column(String(255))  # as sent
+    store_id: Mapped[str | None] = mapped_column(String(64))  # the one store in the master that had this name then
     camera_id: Mapped[str | None] = mapped_column(String(255))
     barcode: Mapped[str | None] = mapped_column(String(255))
     state: Mapped[ImageState] = mapped_column(stored(ImageState))

@@ -12,7 +12,7 @@ from app.models.base import BYTEWISE, Base
 
 class Store(Base):
     __tablename__ = "stores"
-    __table_args__ = (Index(None, "area", "id"), BYTEWISE)
+    __table_args__ = (Index(None, "area", "id"), Index(None, "name"), BYTEWISE)
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     area: Mapped[str] = mapped_column(String(64))

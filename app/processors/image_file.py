@@ -131,7 +131,7 @@ class ImageFile(io.BytesIO):
         for offset, mark, name in IMAGE_SIGNATURES:
             if start[offset : offset + len(mark)] == mark:
                 return self._unreadable(name)
-        return DecodeError("not_an_image", f"The host sent {_described(start)}, not an image.")
+        return DecodeError("not_an_image", f"It is {_described(start)}, not an image.")
 
     def _unreadable(self, name: str) -> DecodeError:
         if name.upper() in self.limits.formats:

@@ -12,12 +12,13 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from app.storage.files import Stat, Storage, Stored
+from app.storage.files import ANY_TYPE, Stat, Storage, Stored
 from app.storage.keys import is_key, new_key
 from app.storage.local import LocalStorage
 from app.storage.s3 import Credentials, S3Storage, check_url
 
 __all__ = [
+    "ANY_TYPE",
     "Credentials",
     "LocalStorage",
     "S3Storage",

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from app.errors import StoredFileDamagedError
+from app.storage.keys import new_key
 
 READ_BYTES = 256 * 1024
 ANY_TYPE = "application/octet-stream"
@@ -68,12 +69,20 @@ class Storage(ABC):
         """All files below ``prefix``, in no particular order; those being written are not among them."""
 
     @abstractmethod
-    def remove_unfinished(self, seconds: float) -> int:
-        """Remove what writers that died have left half-written more than ``seconds`` ago; returns how many."""
+    def remove_unfinished(self, before: datetime) -> int:
+        """Remove what writers that died have left half-written, untouched since ``before``; returns how many."""
 
     @abstractmethod
     def check(self) -> None:
         """Raises StorageError, within some seconds, where files cannot be read now; writes nothing."""
+
+    def now(self) -> datetime:
+        """The time by the clock that ages of files go by, found out by writing one."""
+        key = new_key("clock")
+        self.put(key, b"")
+        written_at = self.stat(key).modified_at
+        self.delete([key])
+        return written_at
 
     def presigned(self, key: str, *, seconds: float) -> str | None:
         """An address where anybody can fetch the file for so long; None where this storage gives out none."""

@@ -6,12 +6,12 @@ import contextlib
 import errno
 import hashlib
 import os
-import time
+import sys
 import uuid
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from app.errors import StorageError, StoredFileMissingError
 from app.storage import keys
@@ -60,7 +60,7 @@ class LocalStorage(Storage):
     def stream(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         with _translated():
             file = self._path(key).open("rb")
-        return _pieces(file, start, end)
+        return _Pieces(file, start, end)
 
     def stat(self, key: str) -> Stat:
         with _translated():
@@ -81,11 +81,12 @@ class LocalStorage(Storage):
                     if keys.is_key(key):
                         yield _stat(key, (Path(folder) / name).stat())
 
-    def remove_unfinished(self, seconds: float) -> int:
+    def remove_unfinished(self, before: datetime) -> int:
         removed = 0
+        # Its writer may finish one at this moment.
         with contextlib.suppress(FileNotFoundError), _translated(FileNotFoundError):
             for entry in os.scandir(self._folder / UNFINISHED):
-                if entry.stat().st_mtime < time.time() - seconds:
+                if _modified_at(entry.stat()) < before:
                     os.unlink(entry)
                     removed += 1
         return removed
@@ -119,22 +120,37 @@ def _write(file: BinaryIO, pieces: Iterable[bytes]) -> Stored:
     return Stored(size, digest.hexdigest())
 
 
-def _pieces(file: BinaryIO, start: int, end: int | None) -> Iterator[bytes]:
-    with file:
+class _Pieces:
+    """A part of an open file, which is closed at its end, or by whoever reads no further."""
+
+    def __init__(self, file: BinaryIO, start: int, end: int | None) -> None:
+        self._file = file
+        self._left = sys.maxsize if end is None else end - start
         with _translated():
             file.seek(start)
-        left = None if end is None else end - start
-        while left is None or left > 0:
-            with _translated():
-                piece = file.read(READ_BYTES if left is None else min(READ_BYTES, left))
-            if not piece:
-                return
-            left = None if left is None else left - len(piece)
-            yield piece
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> bytes:
+        with _translated():
+            piece = b"" if self._file.closed else self._file.read(max(0, min(READ_BYTES, self._left)))
+        if not piece:
+            self.close()
+            raise StopIteration
+        self._left -= len(piece)
+        return piece
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def _stat(key: str, found: os.stat_result) -> Stat:
-    return Stat(key, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC).replace(tzinfo=None))
+    return Stat(key, found.st_size, _modified_at(found))
+
+
+def _modified_at(found: os.stat_result) -> datetime:
+    return datetime.fromtimestamp(found.st_mtime, UTC).replace(tzinfo=None)
 
 
 def _sync_folder(folder: Path) -> None:

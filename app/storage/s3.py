@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -131,7 +131,7 @@ class S3Storage(Storage):
                 return
             yield from (_stat(entry["path"], entry) for entry in page if keys.is_key(entry["path"]))
 
-    def remove_unfinished(self, seconds: float) -> int:
+    def remove_unfinished(self, before: datetime) -> int:
         return 0  # parts of uploads that broke off are the bucket's: a lifecycle rule removes them
 
     def check(self) -> None:

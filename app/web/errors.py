@@ -21,6 +21,7 @@ from app.errors import (
     QueueFullError,
     StorageError,
     StoredFileMissingError,
+    TooLargeError,
     TooManyImagesError,
     TooManyRequestsError,
     UnavailableError,
@@ -46,6 +47,7 @@ RETRY_AFTER_SECONDS = 5
 STATUS: dict[type[ImagejobsError], int] = {
     InvalidRequestError: 400,
     TooManyImagesError: 413,
+    TooLargeError: 413,
     AuthenticationError: 401,
     ForbiddenError: 403,
     NotFoundError: 404,

@@ -61,7 +61,7 @@ def _is_short(url: str) -> str:
     return url
 
 
-def _has_no_controls(text: str) -> str:
+def has_no_controls(text: str) -> str:
     if _CONTROL.search(text):
         raise ValueError("holds a control character")
     return text
@@ -102,10 +102,10 @@ Url = Annotated[
     AfterValidator(_is_short),
 ]
 StoreId = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64), AfterValidator(_has_no_controls)
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64), AfterValidator(has_no_controls)
 ]
-Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=255), AfterValidator(_has_no_controls)]
-Label = Annotated[str, StringConstraints(strip_whitespace=True, max_length=100), AfterValidator(_has_no_controls)]
+Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=255), AfterValidator(has_no_controls)]
+Label = Annotated[str, StringConstraints(strip_whitespace=True, max_length=100), AfterValidator(has_no_controls)]
 Time = Annotated[
     SentTime,
     PlainValidator(_read_time, json_schema_input_type=str | int | float),

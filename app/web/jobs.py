@@ -181,9 +181,11 @@ def _as_image(image: Image) -> schemas.ImageAnswer:
         "client_ref": image.client_ref,
         "captured_at": image.captured_as_sent,
         "store_name": image.store_name,
+        "store_id": image.store_id,
         "camera_id": image.camera_id,
         "barcode": image.barcode,
         "sha256": image.sha256,
+        "file": image.storage_key and url_for("files.get", job_id=image.job_id, seq=image.seq),
         "results": image.results,
     }
     return schemas.ImageAnswer(

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, cast, get_type_hints
 
 from flask import Response, request
 from pydantic import BaseModel, ValidationError
 
 from app.domain.idempotency import Idempotency
 from app.errors import InvalidRequestError
+from app.web.bodies import WholeRequest
 
 MOST_PROBLEMS = 3
 MOST_CHARACTERS = 300
@@ -67,15 +68,43 @@ def answer(model: BaseModel, status: int = 200, headers: Mapping[str, str] | Non
 
 def idempotency() -> Idempotency | None:
     """The request's Idempotency-Key, for every route that changes something. Raises InvalidRequestError."""
+    key = _idempotency_key()
+    if key is None:
+        return None
+    digest = _digest_of_address()
+    digest.update(request.get_data())
+    return Idempotency(key, digest.hexdigest())
+
+
+def _idempotency_key() -> str | None:
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return None
     if not IDEMPOTENCY_KEY.fullmatch(key.strip()):
         raise InvalidRequestError("Idempotency-Key: must be 1 to 255 printable ASCII characters")
-    # Both slash forms are one address.
-    digest = hashlib.sha256(f"{request.method} {request.path.rstrip('/')}?".encode() + request.query_string + b"\n")
-    digest.update(request.get_data())
-    return Idempotency(key.strip(), digest.hexdigest())
+    return key.strip()
+
+
+class StreamedBody:
+    """A body that is read once, piece by piece, and of which the Idempotency-Key may be asked once it is read."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._key = _idempotency_key()
+        self._digest = _digest_of_address()
+        self._pieces = cast(WholeRequest, request).pieces(most_bytes)
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self._pieces:
+            self._digest.update(piece)
+            yield piece
+
+    def idempotency(self) -> Idempotency | None:
+        return Idempotency(self._key, self._digest.hexdigest()) if self._key else None
+
+
+def _digest_of_address() -> Any:
+    """Both slash forms are one address."""
+    return hashlib.sha256(f"{request.method} {request.path.rstrip('/')}?".encode() + request.query_string + b"\n")
 
 
 def _body_for(model: type[BaseModel]) -> bytes:
@@ -90,20 +119,25 @@ def _query_values(args: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in args.items() if value.strip()}
 
 
-def _read(validate: Callable[[Any], Model], value: Any) -> Model:
+def read_part(model: type[Model], text: bytes, *place: int | str) -> Model:
+    """A part of a body, which stands at ``place`` in it. Raises InvalidRequestError."""
+    return _read(model.model_validate_json, text, place)
+
+
+def _read(validate: Callable[[Any], Model], value: Any, place: tuple[int | str, ...] = ()) -> Model:
     try:
         return validate(value)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False, include_input=False)
-        raise InvalidRequestError("; ".join(_sentence(problem) for problem in problems[:MOST_PROBLEMS])) from error
+        sentences = [_sentence(problem, place) for problem in problems[:MOST_PROBLEMS]]
+        raise InvalidRequestError("; ".join(sentences)) from error
 
 
-def _sentence(problem: Any) -> str:
+def _sentence(problem: Any, place: tuple[int | str, ...]) -> str:
     reason = SENTENCES.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
-    where = _place(problem["loc"])
     if problem["type"] == "json_invalid":
-        where, reason = "body", f"not JSON: {reason.removeprefix('Invalid JSON: ')}"
-    return f"{where or 'body'}: {reason}"[:MOST_CHARACTERS]
+        reason = f"not JSON: {reason.removeprefix('Invalid JSON: ')}"
+    return f"{_place((*place, *problem['loc'])) or 'body'}: {reason}"[:MOST_CHARACTERS]
 
 
 def _place(steps: tuple[int | str, ...]) -> str:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -84,7 +85,7 @@ def test_a_writer_that_fails_leaves_nothing(files: Storage, pieces: int) -> None
     with pytest.raises(KeyError, match="the client went away"):
         files.put(new_key(), breaks_off())
     assert keys(files) == before
-    assert files.remove_unfinished(-60) == 0
+    assert files.remove_unfinished(datetime.max) == 0
 
 
 def test_deleting_takes_what_is_there(files: Storage) -> None:
@@ -141,6 +142,14 @@ def test_checking_writes_nothing(files: Storage, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_ages_go_by_the_clock_of_the_storage(files: Storage) -> None:
+    before = files.now()
+    key = new_key()
+    files.put(key, b"x")
+    assert timedelta(seconds=-1) <= files.stat(key).modified_at - before < timedelta(minutes=1)
+    assert list(files.list("clock")) == []
+
+
 # A disk
 
 
@@ -158,8 +167,8 @@ def test_a_writer_that_is_killed_leaves_no_file_and_what_it_leaves_is_removed(tm
     assert ended.returncode == -9
     files = LocalStorage(tmp_path)
     assert keys(files) == set()
-    assert files.remove_unfinished(3600) == 0
-    assert files.remove_unfinished(-60) == 1
+    assert files.remove_unfinished(files.now() - timedelta(hours=1)) == 0
+    assert files.remove_unfinished(datetime.max) == 1
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 

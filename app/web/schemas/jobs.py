@@ -190,9 +190,11 @@ class ImageAnswer(BaseModel):
     client_ref: str = Field(default="", description="The id or file name that the client gave it.")
     captured_at: str = Field(default="", description="When it was taken, as it was sent.")
     store_name: str = ""
+    store_id: str = Field(default="", description="The store in the master that alone has this name.")
     camera_id: str = ""
     barcode: str = ""
     sha256: str = Field(default="", description="Of its file.")
+    file: str = Field(default="", description="Where the image itself is, if it is stored.")
     results: dict[str, Any] = Field(
         default={}, description="By processor: its `version`, and its `result` or its `error` (`code` and `message`)."
     )

@@ -1,0 +1,67 @@
+"""Files that no image names: put by a process that died before it created their job, or left by a delete that failed.
+
+None is taken for one before it is ``FILES_ORPHAN_HOURS`` old by the storage's own clock, since the job that names it
+may be on its way. Looking and removing twice at once is harmless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from itertools import islice
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.domain import transactions
+from app.extensions import settings, storage
+from app.models import Image
+from app.storage import Stat
+
+log = structlog.get_logger()
+
+# Below these nothing lies but what ``images.storage_key`` names.
+PREFIXES = ("uploads", "images")
+KEYS_A_QUERY = 500
+
+
+def find() -> Iterator[Stat]:
+    """All orphans. Raises StorageError, UnavailableError."""
+    return (stat for stats in _find(_oldest()) for stat in stats)
+
+
+def remove() -> int:
+    """Remove all orphans, and what writers that died left half-written; returns how many files those were.
+
+    Raises StorageError, UnavailableError.
+    """
+    oldest = _oldest()
+    removed = storage.remove_unfinished(oldest)
+    for stats in _find(oldest):
+        storage.delete([stat.key for stat in stats])
+        removed += len(stats)
+    if removed:
+        log.info("orphaned files removed", files=removed)
+    return removed
+
+
+def _oldest() -> datetime:
+    return storage.now() - timedelta(hours=settings.FILES_ORPHAN_HOURS)
+
+
+def _find(oldest: datetime) -> Iterator[list[Stat]]:
+    old = (stat for prefix in PREFIXES for stat in storage.list(prefix) if stat.modified_at < oldest)
+    while stats := list(islice(old, KEYS_A_QUERY)):
+        named = _named([stat.key for stat in stats])
+        if orphans := [stat for stat in stats if stat.key not in named]:
+            yield orphans
+
+
+def _named(keys: Sequence[str]) -> set[str | None]:
+    query = select(Image.storage_key).where(Image.storage_key.in_(sorted(keys)))
+
+    def read(session: Session) -> set[str | None]:
+        return set(session.scalars(query))
+
+    return transactions.read(read)

@@ -1,0 +1,94 @@
+"""Large uploads to a real web process: what they need in memory, and what becomes of those that break off."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from app.storage import LocalStorage
+from testbed import processes
+from testbed.processes import wait_for
+from tests.integration import photos
+
+pytestmark = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+
+PHOTOS = 150
+MEGABYTE = 1_000_000
+MB_MORE = 30  # what such a body may add to the process's peak: an item of 1.3 MB in each form that it takes, and air
+
+
+@pytest.fixture
+def port() -> int:
+    return processes.free_port()
+
+
+@pytest.fixture
+def web(worker_env: dict[str, str], tmp_path: Path, port: int) -> Iterator[processes.Process]:
+    env = worker_env | {"STORAGE_URL": (tmp_path / "files").as_uri(), "UPLOAD_MAX_BYTES": str(400 * MEGABYTE)}
+    with processes.web(env, tmp_path / "web.log", port=port) as process:
+        yield process
+
+
+def pieces(count: int = PHOTOS) -> Iterator[bytes]:
+    """A body of so many photos of a megabyte, made as it is sent."""
+    yield b"["
+    for number in range(count):
+        body = photos.image(size=(80, 60), colour=(number % 256, 0, 0))
+        item = photos.item(body + os.urandom(MEGABYTE - len(body)), barcode=str(number))
+        yield (b"," if number else b"") + json.dumps(item).encode()
+    yield b"]"
+
+
+def peak_mb(process: processes.Process) -> float:
+    """The largest that the web process below the gunicorn master has been."""
+    [child] = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    status = Path(f"/proc/{child}/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) / 1000
+
+
+def stored(tmp_path: Path) -> int:
+    return sum(1 for _ in LocalStorage(tmp_path / "files").list("uploads"))
+
+
+@pytest.mark.parametrize("length", ["announced", "in chunks"])
+def test_memory_does_not_grow_with_the_body(web: processes.Process, port: int, tmp_path: Path, length: str) -> None:
+    url = f"http://127.0.0.1:{port}/upload_image_batch"
+    assert requests.post(url, json=[photos.item()], timeout=60).status_code == 200
+    before = peak_mb(web)
+    body = tmp_path / "body.json"
+    if length == "announced":
+        with body.open("wb") as file:
+            file.writelines(pieces())
+        answer = requests.post(url, data=body.open("rb"), timeout=200)
+    else:
+        answer = requests.post(url, data=pieces(), timeout=200)
+    assert (answer.status_code, answer.json()["success"]) == (200, True)
+    assert stored(tmp_path) == PHOTOS + 1
+    assert peak_mb(web) - before < MB_MORE
+
+
+def test_a_body_past_the_bound_is_refused_before_it_is_sent(web: processes.Process, port: int, tmp_path: Path) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+        client.sendall(b"POST /upload_image_batch HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000000\r\n\r\n[")
+        answer = b""
+        while b'"}' not in answer and (piece := client.recv(65536)):
+            answer += piece
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert b"larger than the 400000000 bytes" in answer
+    assert stored(tmp_path) == 0
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(web: processes.Process, port: int, tmp_path: Path) -> None:
+    item = json.dumps(photos.item(photos.image() + bytes(MEGABYTE))).encode()
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+        client.sendall(b"POST /upload_image_batch HTTP/1.1\r\nHost: x\r\nContent-Length: 90000000\r\n\r\n[")
+        client.sendall(item + b"," + item + b"," + item[:1000])
+        wait_for(lambda: stored(tmp_path), 20, what="a file")
+    wait_for(lambda: stored(tmp_path) == 0, 20, what="the files to be removed")
+    assert requests.get(f"http://127.0.0.1:{port}/image_batches?page=1&per_page=9", timeout=20).json() == []
