@@ -9,15 +9,15 @@ import structlog
 from flask import Flask, current_app
 from sqlalchemy.exc import DBAPIError
 
-from app.domain import orphans
+from app.domain import orphans, purges
 from app.errors import StorageError, UnavailableError
+from app.extensions import settings
 
 log = structlog.get_logger()
 
 DAY_SECONDS = 86_400.0
 # Not at once: a process that is started again and again would do nothing else.
 FIRST_SECONDS = 600.0
-CHORES = {"orphans": orphans.remove}
 
 
 def start(stop: threading.Event) -> None:
@@ -36,8 +36,13 @@ def _run(app: Flask, stop: threading.Event) -> None:
 
 def do() -> None:
     """Each chore once; one that fails is done the next day, and keeps no other from its turn."""
-    for name, chore in CHORES.items():
+    for name, chore in {"purge": _purge, "orphans": orphans.remove}.items():
         try:
             chore()
         except (StorageError, UnavailableError, DBAPIError) as error:
             log.warning("chore not done", chore=name, reason=str(error)[:200])
+
+
+def _purge() -> None:
+    if settings.KEEP_DAYS:
+        purges.purge(settings.KEEP_DAYS)

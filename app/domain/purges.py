@@ -25,8 +25,6 @@ log = structlog.get_logger()
 
 JOBS_A_LOOK = 100
 DAY_SECONDS = 86_400.0
-# A writer that lives finishes its file within this, or fails.
-UNFINISHED_SECONDS = DAY_SECONDS
 # In the order in which everybody locks them; those of other doors come first.
 LOCK_ORDER = ("chunks", "images", "visits")
 
@@ -38,8 +36,7 @@ def purge(days: float) -> int:
     """
     is_old = and_(Job.state != JobState.ONGOING, Job.finished_at < db_now(-days * DAY_SECONDS))
     purged = sum(_purge(job_id, is_old) for job_id in _find(is_old))
-    unfinished = storage.remove_unfinished(UNFINISHED_SECONDS)
-    log.info("purged", jobs=purged, unfinished_files=unfinished)
+    log.info("purged", jobs=purged)
     return purged
 
 

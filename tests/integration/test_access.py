@@ -14,7 +14,7 @@ from app.domain import access, jobs
 from app.domain.access import Caller, Scope
 from app.errors import NotFoundError
 from app.web import auth
-from tests.integration import hands
+from tests.integration import hands, photos
 
 OURS = Caller(7, frozenset({Scope.SUBMIT, Scope.READ}))
 THEIRS = Caller(8, frozenset({Scope.SUBMIT, Scope.READ}))
@@ -68,6 +68,22 @@ def test_jobs_are_listed_to_their_owner_and_to_admin(client: FlaskClient, job: i
         with as_caller(caller):
             assert [found["job_id"] for found in client.get("/api/jobs").json["results"]] == seen
             assert [found["job_id"] for found in client.get("/api/jobs?storeid=S00339218").json["results"]] == seen
+
+
+def test_batches_and_their_files_are_their_owners(client: FlaskClient, as_caller: Any) -> None:
+    with as_caller(OURS):
+        job = client.post("/upload_image_batch", json=[photos.item()]).json["job_id"]
+        [batch] = client.get("/image_batches?page=1&per_page=9&camera_id=cam-1").json
+        path = f"/{batch['images'][0]['file_path']}"
+    nothing = "/uploads/00000000-0000-4000-8000-000000000000.jpg"
+    for caller, is_seen in ((OURS, True), (THEIRS, False), (ADMIN, True), (Caller(None, OURS.scopes), False)):
+        with as_caller(caller):
+            assert len(client.get("/image_batches?page=1&per_page=9").json) == is_seen
+            assert len(client.get("/image_batches?page=1&per_page=9&camera_id=cam-1").json) == is_seen
+            for address in (path, f"/api/jobs/{job}/images/0/file"):
+                answer, other = client.get(address), client.get(nothing)
+                assert answer.status_code == (200 if is_seen else 404)
+                assert is_seen or answer.data == other.data
 
 
 def test_two_owners_may_use_the_same_idempotency_key(client: FlaskClient, job: int, as_caller: Any) -> None:

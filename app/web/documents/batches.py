@@ -8,7 +8,6 @@ from app.web.documents.base import AWAY, BAD_REQUEST, IDEMPOTENCY_KEY, OTHER_REQ
 from app.web.schemas import batches as schemas
 
 PHOTOS = {"type": "array", "minItems": 1, "items": schemas.PhotoBody.model_json_schema()}
-BATCHES = {"type": "array", "items": {"$ref": "#/components/schemas/BatchAnswer"}}
 
 upload: dict[str, Any] = {
     "responses": {
@@ -25,7 +24,7 @@ upload: dict[str, Any] = {
 }
 find: dict[str, Any] = {
     "responses": {
-        "200": {"description": "A page of batches, newest first", "content": {"application/json": {"schema": BATCHES}}},
+        "200": schemas.BatchesAnswer,
         "400": BAD_REQUEST,
         "404": error("The page is past the end"),
         "503": AWAY,

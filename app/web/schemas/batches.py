@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, RootModel, StringConstraints
 
 from app.domain.claims import PRIORITY_NORMAL
 from app.times import MOST_CHARACTERS
@@ -69,3 +69,7 @@ class PhotoAnswer(BaseModel):
 class BatchAnswer(BaseModel):
     id: ObjectId = Field(serialization_alias="_id")
     images: list[PhotoAnswer]
+
+
+class BatchesAnswer(RootModel[list[BatchAnswer]]):
+    """A page of batches, newest first."""
