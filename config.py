@@ -84,6 +84,11 @@ class Settings(BaseModel):
 
     WEB_THREADS: int = Field(8, ge=1, le=256, description="Threads of a web process.")
     WORKER_PROCESSES: int = Field(2, ge=1, le=256, description="Worker processes started by `make run`.")
+    WORKER_SOURCES: str = Field(
+        "",
+        description="Doors (by comma, e.g. `manifests`) whose jobs a worker takes, and no others, by a queue of "
+        "its own for each. Empty: all.",
+    )
     SLOTS: int = Field(
         500, ge=1, le=10_000, description="Images in flight in one worker process (downloading or pausing)."
     )
@@ -284,6 +289,10 @@ class Settings(BaseModel):
     @property
     def storage_url(self) -> str:
         return self.STORAGE_URL or (self.DATA_DIR.resolve() / "files").as_uri()
+
+    @property
+    def worker_sources(self) -> tuple[str, ...]:
+        return tuple(_listed(self.WORKER_SOURCES))
 
     @property
     def allowed_networks(self) -> tuple[str, ...]:

@@ -9,11 +9,13 @@ from celery import Celery, Task
 from flask import Flask, current_app
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
+from kombu import Queue
 from sqlalchemy import Engine, event, make_url
 from werkzeug.local import LocalProxy
 
 from app import broker
-from app.models import Base
+from app.errors import SettingError
+from app.models import Base, JobSource
 from app.storage import Credentials, Storage, open_storage
 from config import Settings
 
@@ -107,7 +109,7 @@ def init_celery(app: Flask, options: Settings) -> None:
         task_serializer="json",
         accept_content=["json"],
         task_publish_retry=False,
-        task_default_queue="images",
+        **_queues(options),
         task_create_missing_queues=True,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
@@ -126,6 +128,15 @@ def init_celery(app: Flask, options: Settings) -> None:
     celery.Task = _in_context(app)
     celery.set_default()
     app.extensions["celery"] = celery
+
+
+def _queues(options: Settings) -> dict[str, Any]:
+    """What a worker of this process listens to: the bells for all, or those of its doors. Raises SettingError."""
+    if unknown := set(options.worker_sources) - set(JobSource):
+        raise SettingError(f"WORKER_SOURCES: there is no door {', '.join(unknown)}; known are {', '.join(JobSource)}")
+    # As queues.of_door names them.
+    names = [f"images.{source}" for source in options.worker_sources] or ["images"]
+    return {"task_default_queue": names[0], "task_queues": [Queue(name) for name in names]}
 
 
 def _in_context(app: Flask) -> type[Task]:

@@ -1,4 +1,4 @@
-"""The only door to the broker: names of queues and tasks, and the one function that rings.
+"""The only door to the broker: names of queues and tasks, and the functions that ring.
 
 The database is the record of work; a message says no more than "look there". So a lost one costs a few seconds (the
 recover loop rings again) and a repeated one costs an empty look.
@@ -14,11 +14,11 @@ from kombu.exceptions import KombuError
 from kombu.pools import producers
 
 from app.extensions import celery
+from app.models import JobSource
 
 log = structlog.get_logger()
 
 IMAGES = "images"
-NAMES = (IMAGES,)  # all queues that there are
 WORK = "images.work"
 # More unheard bells than this wake nobody who is not awake already.
 MOST_UNHEARD = 32
@@ -26,14 +26,35 @@ MOST_UNHEARD = 32
 RING_OPTIONS = {"socket_connect_timeout": 0.5, "socket_timeout": 1.0, "retry_on_timeout": False, "max_retries": 0}
 
 
-def ring(bells: int = 1) -> bool:
-    """Wake up to ``bells`` worker processes; call it after the commit. False where the broker is away."""
+def of_door(source: str) -> str:
+    """The queue of those workers that work for one door only (WORKER_SOURCES)."""
+    return f"{IMAGES}.{source}"
+
+
+NAMES = (IMAGES, *map(of_door, JobSource))  # all queues that there are
+
+
+def ring(bells: int = 1, source: JobSource | None = None) -> bool:
+    """Wake up to ``bells`` worker processes, and as many of those that work for this door only; after the commit.
+
+    False where the broker is away. A queue that nobody listens to holds ``MOST_UNHEARD`` messages and no more.
+    """
+    return _ring([IMAGES] if source is None else [IMAGES, of_door(source)], bells)
+
+
+def ring_again() -> bool:
+    """Wake a process like this one."""
+    return _ring([celery.conf.task_default_queue], 1)
+
+
+def _ring(names: list[str], bells: int) -> bool:
     connection = _connection()
     try:
         with producers[connection].acquire(block=True, timeout=1) as producer:
-            unheard = producer.channel.queue_declare(queue=IMAGES, durable=True).message_count
-            for _ in range(min(bells, MOST_UNHEARD - unheard)):
-                celery.signature(WORK).apply_async(producer=producer, queue=IMAGES, retry=False)
+            for name in names:
+                unheard = producer.channel.queue_declare(queue=name, durable=True).message_count
+                for _ in range(min(bells, MOST_UNHEARD - unheard)):
+                    celery.signature(WORK).apply_async(producer=producer, queue=name, retry=False)
     except (KombuError, *connection.connection_errors, *connection.channel_errors) as error:
         log.warning("bell not rung", reason=str(error)[:200])
         return False

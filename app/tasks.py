@@ -11,5 +11,5 @@ from app.domain import images
 @shared_task(name=queues.WORK)
 def work_on_images() -> None:
     """Work on whatever is due for one slice of time, then ring for the next; go on without a bell where it is away."""
-    while images.work() and not queues.ring():
+    while images.work() and not queues.ring_again():
         pass

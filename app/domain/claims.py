@@ -65,7 +65,9 @@ class Work:
     wanted: Wanted = MEASURES
 
 
-def claim(worker: str, *, images: int, lease_seconds: float, avoid_jobs: Collection[int] = ()) -> list[Claim] | None:
+def claim(
+    worker: str, *, images: int, lease_seconds: float, avoid_jobs: Collection[int] = (), sources: Collection[str] = ()
+) -> list[Claim] | None:
     """Lease due chunks of one job, about ``images`` images, to ``worker``.
 
     None where nothing is due; an empty list where others are just taking what is: look again at once.
@@ -74,13 +76,13 @@ def claim(worker: str, *, images: int, lease_seconds: float, avoid_jobs: Collect
     the higher its priority), so no job starves another. Row locks: the chunks (skipping locked ones), then the job.
     Running again after a lost answer is harmless: what was leased meanwhile comes back when its lease ends.
     """
-    return transactions.run(lambda session: _claim(session, worker, images, lease_seconds, avoid_jobs))
+    return transactions.run(
+        lambda session: _claim(session, worker, images, lease_seconds, _next_job(avoid_jobs, sources))
+    )
 
 
-def _claim(
-    session: Session, worker: str, images: int, lease_seconds: float, avoid_jobs: Collection[int]
-) -> list[Claim] | None:
-    job = session.execute(_next_job(avoid_jobs)).first()
+def _claim(session: Session, worker: str, images: int, lease_seconds: float, next_job: Any) -> list[Claim] | None:
+    job = session.execute(next_job).first()
     if job is None:
         return None
     due = session.execute(_due_chunks(job.id)).all()
@@ -109,12 +111,14 @@ def _weight(priority: int) -> float:
     return 2.0 ** (priority - PRIORITY_NORMAL)
 
 
-def _next_job(avoid_jobs: Collection[int]) -> Any:
+def _next_job(avoid_jobs: Collection[int], sources: Collection[str]) -> Any:
     has_due = exists().where(Chunk.job_id == Job.id, Chunk.due_at <= db_now())
     is_open = and_(Job.state == JobState.ONGOING, Job.cancelled_at.is_(None))
     query = select(Job.id, Job.priority, Job.processors, Job.keep_images).where(is_open, has_due)
     if avoid_jobs:
         query = query.where(Job.id.not_in(list(avoid_jobs)))
+    if sources:
+        query = query.where(Job.source.in_(list(sources)))
     return query.order_by(Job.turn, Job.id).limit(1)
 
 

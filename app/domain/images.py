@@ -83,6 +83,7 @@ def _options(options: Settings) -> PumpOptions:
         # Twice what an image may take, and room for the database's own retries.
         stuck_seconds=2 * (options.FETCH_TIMEOUT_SECONDS + options.GPU_PAUSE_MAX_SECONDS) + LEAST_STUCK_SECONDS,
         conveyor=conveyor,
+        sources=options.worker_sources,
     )
 
 

@@ -57,7 +57,7 @@ def create(new: NewJob, name: Idempotency | None = None) -> Created:
     submission = uuid.uuid4().hex
     created = idempotency.run(lambda session: _create(session, new, name, submission))
     if created.chunks:
-        queues.ring(bells=min(created.chunks, CHUNKS_A_JOB))
+        queues.ring(bells=min(created.chunks, CHUNKS_A_JOB), source=new.source)
     return created
 
 

@@ -51,6 +51,7 @@ class PumpOptions:
     stop_seconds: float
     stuck_seconds: float  # longer than any one image may take
     conveyor: ConveyorOptions
+    sources: tuple[str, ...] = ()  # works for these doors only; none: for all
 
 
 class Pump:
@@ -174,6 +175,7 @@ class Pump:
                 self._options.me.name,
                 images=self._conveyor.room,
                 lease_seconds=self._options.lease_seconds,
+                sources=self._options.sources,
                 avoid_jobs=self._hands.stuck_jobs(self._conveyor.waiting_room),
             )
         except UnavailableError:

@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import update
+from sqlalchemy import select, update
 
-from app.domain import transactions, workers
-from app.models import Worker
+from app import queues
+from app.domain import jobs, transactions, workers
+from app.domain.jobs import NewImage, NewJob
+from app.errors import SettingError
+from app.models import Chunk, JobSource, Worker
 from app.sql import db_now
 from demo.host import Host
 from testbed.processes import Process, wait_for
@@ -96,3 +99,47 @@ def test_worker_that_is_stuck_ends_itself(
     with worker:
         assert worker.wait(30) == 75, worker.text
     assert status(client, job_id)["images"]["open"] == 20
+
+
+def test_a_worker_of_one_door_leaves_the_others_alone(
+    app: Flask, client: FlaskClient, host: Host, start_worker: Callable[..., Process]
+) -> None:
+    add_stores(app)
+    by_url = submit(client, visit(images=good(host, 20)))
+    with app.app_context():
+        images = tuple(NewImage(url=url) for url in good(host, 20))
+        by_manifest = jobs.create(NewJob(JobSource.MANIFESTS, images=images)).job_id
+    start_worker(WORKER_SOURCES="manifests,uploads")
+    wait_until_settled(client, by_manifest)
+    assert status(client, by_url)["status"] == "ongoing"
+    assert all(count == 0 for _, count in started_images(app, by_url))
+    start_worker()
+    wait_until_settled(client, by_url)
+    expect_books_balanced(app)
+
+
+def started_images(app: Flask, job_id: int) -> list[tuple[int, int]]:
+    query = select(Chunk.seq, Chunk.claim).where(Chunk.job_id == job_id)
+    with app.app_context():
+        return transactions.read(lambda session: list(map(tuple, session.execute(query))))
+
+
+@pytest.mark.parametrize("backend", ["mariadb"], indirect=True)
+def test_a_worker_of_one_door_hears_its_own_bells(
+    app: Flask, client: FlaskClient, host: Host, start_worker: Callable[..., Process]
+) -> None:
+    """Also those that it rings itself, when its slice is over."""
+    worker = start_worker(WORKER_SOURCES="manifests", SLICE_SECONDS="0.2", SLOTS="10")
+    wait_for(lambda: len(known(app)) == 1, 30)
+    with queues._connection().channel() as channel:
+        assert channel.queue_declare(queue="images.manifests", durable=True).message_count == 0
+    with app.app_context():
+        images = tuple(NewImage(url=url) for url in good(host, 100))
+        job = jobs.create(NewJob(JobSource.MANIFESTS, images=images)).job_id
+    wait_until_settled(client, job)
+    assert worker.is_alive
+
+
+def test_a_door_that_there_is_not_stops_the_start(make_app: Callable[..., Flask]) -> None:
+    with pytest.raises(SettingError, match="WORKER_SOURCES: there is no door gates; known are urls, "):
+        make_app(WORKER_SOURCES="gates")
