@@ -16,13 +16,14 @@ from typing import Self
 import structlog
 from sqlalchemy import select
 
-from app.domain import access, transactions
+from app.domain import access, cursors, transactions
 from app.domain.jobs import Created
 from app.domain.plans import NewImage
 from app.errors import ImagejobsError, NotFoundError, StorageError, TooLargeError, UnavailableError
 from app.extensions import settings, storage
 from app.models import Image, Job
-from app.processors import DecodeLimits, ImageFile, formats
+from app.processors import DecodeLimits, ImageFile
+from app.processors.formats import FORMATS
 from app.storage import ANY_TYPE, new_key
 
 log = structlog.get_logger()
@@ -65,8 +66,8 @@ class Staging:
         if len(body) > settings.FETCH_MAX_BYTES:
             raise TooLargeError(f"larger than the {settings.FETCH_MAX_BYTES} bytes that an image may have")
         kind = _format(body)
-        content_type = formats.content_type(kind)
-        key = new_key(prefix, formats.suffix(kind) if suffix is None else suffix)
+        ending, content_type = FORMATS[kind]
+        key = new_key(prefix, ending if suffix is None else suffix)
         self._keys.append(key)
         stored = storage.put(key, body, content_type=content_type)
         return NewImage(
@@ -115,6 +116,8 @@ def get(key: str) -> StoredFile:
 
 def get_of_image(job_id: int, seq: int) -> StoredFile:
     """The file of one image of a job of the caller's. Raises NotFoundError, also where the image is not stored."""
+    if max(job_id, seq) > cursors.MOST_NUMBER:
+        raise NotFoundError("no such file")
     return _get(Image.job_id == job_id, Image.seq == seq, Image.storage_key.is_not(None))
 
 
@@ -133,7 +136,14 @@ def _get(*conditions: object) -> StoredFile:
         key=str(image.storage_key),
         bytes=int(image.bytes or 0),
         sha256=image.sha256 or "",
-        content_type=image.content_type or ANY_TYPE,
+        content_type=_content_type(image),
         stored_at=created_at,
         name=image.client_ref,
     )
+
+
+def _content_type(image: Image) -> str:
+    """That of the header, seen when it was staged, or by the worker that fetched it."""
+    if image.content_type:
+        return image.content_type
+    return FORMATS[image.format].content_type if image.format in FORMATS else ANY_TYPE

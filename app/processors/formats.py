@@ -1,27 +1,27 @@
-"""What the formats of images are called elsewhere."""
+"""What files of each format that may be read are called, and served as."""
 
 from __future__ import annotations
 
-# By Pillow's name of the format: media type, and the ending of file names. An MPO is known as the JPEG it begins as.
-TYPES = {
-    "JPEG": ("image/jpeg", ".jpg"),
-    "MPO": ("image/jpeg", ".jpg"),
-    "PNG": ("image/png", ".png"),
-    "WEBP": ("image/webp", ".webp"),
-    "GIF": ("image/gif", ".gif"),
-    "BMP": ("image/bmp", ".bmp"),
-    "TIFF": ("image/tiff", ".tif"),
-    "AVIF": ("image/avif", ".avif"),
-    "ICO": ("image/vnd.microsoft.icon", ".ico"),
-    "JPEG2000": ("image/jp2", ".jp2"),
-    "PPM": ("image/x-portable-anymap", ".ppm"),
-    "TGA": ("image/x-tga", ".tga"),
+from typing import NamedTuple
+
+
+class Format(NamedTuple):
+    suffix: str
+    content_type: str
+
+
+# By Pillow's name of the format; MPO is a JPEG with further pictures behind the first.
+FORMATS = {
+    "JPEG": Format(".jpg", "image/jpeg"),
+    "MPO": Format(".jpg", "image/jpeg"),
+    "PNG": Format(".png", "image/png"),
+    "WEBP": Format(".webp", "image/webp"),
+    "GIF": Format(".gif", "image/gif"),
+    "BMP": Format(".bmp", "image/bmp"),
+    "TIFF": Format(".tif", "image/tiff"),
+    "AVIF": Format(".avif", "image/avif"),
+    "ICO": Format(".ico", "image/x-icon"),
+    "JPEG2000": Format(".jp2", "image/jp2"),
+    "PPM": Format(".ppm", "image/x-portable-pixmap"),
+    "TGA": Format(".tga", "image/x-tga"),
 }
-
-
-def content_type(name: str) -> str:
-    return TYPES[name][0]
-
-
-def suffix(name: str) -> str:
-    return TYPES[name][1]

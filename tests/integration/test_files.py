@@ -102,7 +102,8 @@ def test_an_image_of_a_job_is_had_by_its_place(client: FlaskClient, path: str) -
     assert image["file"] == f"/api/jobs/{job_id}/images/0/file"
     assert client.get(image["file"]).data == BODY
     assert client.get(f"/api/jobs/{job_id}/images/1/file").status_code == 404
-    assert client.get("/api/jobs/999/images/0/file").status_code == 404
+    for place in ("999/images/0", "0/images/0", f"{job_id}/images/{2**63}", f"{10**30}/images/0"):
+        assert client.get(f"/api/jobs/{place}/file").status_code == 404
 
 
 @pytest.mark.parametrize(
