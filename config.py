@@ -173,6 +173,20 @@ class Settings(BaseModel):
     FILES_ORPHAN_HOURS: float = Field(
         24, ge=1, description="Files that no image names are removed when they are this old."
     )
+    MANIFEST_DIR: str = Field(
+        "",
+        description="Folder in which `filepath` of a manifest is looked up, and nowhere else. Empty: `manifests` in "
+        "`DATA_DIR`.",
+    )
+    MANIFEST_MAX_BYTES: int = Field(
+        256 * 1024 * 1024, ge=1024, description="Longest manifest in bytes, unpacked; past it 413."
+    )
+    MANIFEST_MAX_WAITED_ROWS: int = Field(
+        10_000, ge=1, description="Most rows of a manifest whose answer is waited for (`images_info`); past it 413."
+    )
+    MANIFEST_WAIT_SECONDS: float = Field(
+        600, gt=0, le=86_400, description="How long `images_info` waits for its images; those still open time out."
+    )
     IDEMPOTENCY_HOURS: float = Field(48, gt=0, description="How long an Idempotency-Key is remembered.")
 
     @classmethod
@@ -293,6 +307,10 @@ class Settings(BaseModel):
     @property
     def worker_sources(self) -> tuple[str, ...]:
         return tuple(_listed(self.WORKER_SOURCES))
+
+    @property
+    def manifest_dir(self) -> Path:
+        return Path(self.MANIFEST_DIR) if self.MANIFEST_DIR else self.DATA_DIR / "manifests"
 
     @property
     def allowed_networks(self) -> tuple[str, ...]:

@@ -4,7 +4,9 @@ ImagejobsError
 ├── SettingError                a setting that cannot be used; stops the start
 ├── InvalidRequestError         what a client sent cannot be taken (400)
 │   ├── TooManyImagesError      more images than a job may have (413)
-│   └── TooLargeError           more bytes than a body or a file may have (413)
+│   ├── TooLargeError           more bytes than a body or a file may have (413)
+│   ├── ManifestError           a line of a manifest cannot be taken (422)
+│   └── UnprocessableError      a body that is not what this address is for (422)
 ├── NotFoundError               no such thing, or not the caller's (404)
 ├── AuthenticationError         no key, or one that is not valid (401)
 ├── ForbiddenError              the caller may not do that (403)
@@ -43,6 +45,19 @@ class TooManyImagesError(InvalidRequestError):
 
 class TooLargeError(InvalidRequestError):
     """A body, or a file in it, has more bytes than are taken; the message names the bound."""
+
+
+class ManifestError(InvalidRequestError):
+    """A manifest cannot be taken; ``line`` counts from 1."""
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(f"line {line}: {reason}")
+        self.line = line
+        self.reason = reason
+
+
+class UnprocessableError(InvalidRequestError):
+    """A body that is none, or names what is not there; in the words that clients in the field know."""
 
 
 class NotFoundError(ImagejobsError):

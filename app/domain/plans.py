@@ -39,6 +39,7 @@ class NewImage:
     storage_key: str | None = None
     content_type: str | None = None
     client_ref: str | None = None
+    client_metadata: dict[str, Any] | None = None
     captured_at: datetime | None = None
     captured_as_sent: str | None = None
     store_name: str | None = None
@@ -184,17 +185,16 @@ def _images_of_visits(visits: Iterable[NewVisit], is_open: Sequence[bool], now: 
             yield {"visit_seq": seq, "url": url, **rest}
 
 
-# Everything that NewImage knows but for its results: a None among those would be stored as JSON's null.
-_PLAIN_COLUMNS = [name for name in NewImage.__dataclass_fields__ if name != "results"]
+# Where a None would be stored as JSON's null.
+_JSON_COLUMNS = ("results", "client_metadata")
+_PLAIN_COLUMNS = [name for name in NewImage.__dataclass_fields__ if name not in _JSON_COLUMNS]
 
 
 def _plain_image(image: NewImage, now: datetime) -> dict[str, Any]:
     row = {name: getattr(image, name) for name in _PLAIN_COLUMNS}
     is_settled = image.state is not ImageState.OPEN
     row |= {"attempts": int(is_settled), "settled_at": now if is_settled else None}
-    if image.results is not None:
-        row["results"] = image.results
-    return row
+    return row | {name: value for name in _JSON_COLUMNS if (value := getattr(image, name)) is not None}
 
 
 def chunk_size(images: int) -> int:

@@ -147,6 +147,7 @@ class Image(Base):
     storage_key: Mapped[str | None] = mapped_column(String(255))
     content_type: Mapped[str | None] = mapped_column(String(100))  # of the stored file, as its header says
     client_ref: Mapped[str | None] = mapped_column(String(255))  # the id or file name that the client gave it
+    client_metadata: Mapped[dict[str, Any] | None]  # what else the client said of it, given back as it came
     captured_at: Mapped[datetime | None]
     captured_as_sent: Mapped[str | None] = mapped_column(String(64))
     store_name: Mapped[str | None] = mapped_column(String(255))  # as sent

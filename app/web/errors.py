@@ -17,6 +17,7 @@ from app.errors import (
     ForbiddenError,
     ImagejobsError,
     InvalidRequestError,
+    ManifestError,
     NotFoundError,
     QueueFullError,
     StorageError,
@@ -25,6 +26,7 @@ from app.errors import (
     TooManyImagesError,
     TooManyRequestsError,
     UnavailableError,
+    UnprocessableError,
 )
 from app.web import rendering
 
@@ -49,6 +51,8 @@ STATUS: dict[type[ImagejobsError], int] = {
     TooManyImagesError: 413,
     TooLargeError: 413,
     AuthenticationError: 401,
+    ManifestError: 422,
+    UnprocessableError: 422,
     ForbiddenError: 403,
     NotFoundError: 404,
     ConflictError: 409,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from functools import wraps
 from typing import Any, TypeVar, cast, get_type_hints
 
-from flask import Response, request
+from flask import Flask, Response, current_app, request
 from pydantic import BaseModel, ValidationError
 
 from app.domain.idempotency import Idempotency
@@ -64,6 +64,27 @@ def answer(model: BaseModel, status: int = 200, headers: Mapping[str, str] | Non
     """The model as JSON; fields that were not set are left out, those set to None are null."""
     body = model.model_dump_json(exclude_unset=True)
     return Response(body, status, headers, mimetype="application/json")
+
+
+class Streamed(Iterator[Any]):
+    """The pieces of an answer, each made in a context of its own, as the service itself.
+
+    Who may see what was decided before. Flask's ``stream_with_context`` would keep the request's context open until the
+    last piece, on whichever thread that is.
+    """
+
+    def __init__(self, pieces: Generator[Any, None, None]) -> None:
+        self._pieces = pieces
+        self._app = cast(Flask, current_app._get_current_object())  # type: ignore[attr-defined]
+
+    def __next__(self) -> Any:
+        with self._app.app_context():
+            return next(self._pieces)
+
+    def close(self) -> None:
+        """Called by the server at the end, or where the client has gone."""
+        with self._app.app_context():
+            self._pieces.close()
 
 
 def idempotency() -> Idempotency | None:

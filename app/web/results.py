@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
-from flask import Response, stream_with_context
+from flask import Response
 from flask_openapi import APIBlueprint, Tag
 
 from app import spreadsheets
@@ -16,7 +16,7 @@ from app.domain import results
 from app.domain.listings import ImageFilter
 from app.domain.results import Export, Result
 from app.web.documents import results as documents
-from app.web.requests import validated
+from app.web.requests import Streamed, validated
 from app.web.schemas import results as schemas
 from app.web.schemas.jobs import JobPath
 
@@ -61,14 +61,14 @@ def _wanted(query: schemas.ResultsQuery) -> ImageFilter:
     return ImageFilter(query.state, query.error_code)
 
 
-def _file(pieces: Iterator[bytes], job_id: int, suffix: str, kind: str) -> Response:
+def _file(pieces: Generator[bytes, None, None], job_id: int, suffix: str, kind: str) -> Response:
     """Should the database fail on the way, the answer breaks off without its end: no client takes it for whole."""
-    response = Response(stream_with_context(pieces), mimetype=kind)
+    response = Response(Streamed(pieces), mimetype=kind)
     response.headers["Content-Disposition"] = f'attachment; filename="job-{job_id}-results.{suffix}"'
     return response
 
 
-def _json(export: Export) -> Iterator[bytes]:
+def _json(export: Export) -> Generator[bytes, None, None]:
     yield b'{"job_id":%d,"results":[' % export.job.id
     separator = "\n"
     for page in export.pages:
@@ -78,12 +78,12 @@ def _json(export: Export) -> Iterator[bytes]:
     yield b"\n]}\n"
 
 
-def _json_lines(export: Export) -> Iterator[bytes]:
+def _json_lines(export: Export) -> Generator[bytes, None, None]:
     for page in export.pages:
         yield "".join(_as_answer(row).model_dump_json() + "\n" for row in page).encode()
 
 
-def _csv(export: Export, fields: Sequence[Field], *, delimiter: str, mark: str) -> Iterator[bytes]:
+def _csv(export: Export, fields: Sequence[Field], *, delimiter: str, mark: str) -> Generator[bytes, None, None]:
     """RFC 4180. All text is quoted, so that nothing in it ends a cell where a program expects another separator."""
     text = io.StringIO()
     writer = csv.writer(text, delimiter=delimiter, quoting=csv.QUOTE_NONNUMERIC)
@@ -124,6 +124,7 @@ def _as_answer(row: Result) -> schemas.ResultAnswer:
         job_id=image.job_id,
         seq=image.seq,
         client_ref=image.client_ref,
+        metadata=image.client_metadata,
         url=image.url,
         storage_key=image.storage_key,
         state=image.state,

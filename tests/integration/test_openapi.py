@@ -39,6 +39,8 @@ def test_it_describes_every_route_of_the_contract(document: dict) -> None:
         "/api/keys",
         "/api/keys/{key_id}",
         "/api/keys/{key_id}/revoke",
+        "/api/v1/images_info/",
+        "/ping/",
         "/api/visits",
         "/health",
         "/live",
@@ -58,7 +60,10 @@ def test_errors_are_described_as_they_are(document: dict) -> None:
         assert schema == {"$ref": "#/components/schemas/ErrorAnswer"}
     assert list(document["components"]["schemas"]["ErrorAnswer"]["properties"]) == ["error"]
     assert all(
-        "422" not in operation["responses"] for path in document["paths"].values() for operation in path.values()
+        "422" not in operation["responses"]
+        for path, operations in document["paths"].items()
+        for operation in operations.values()
+        if not path.startswith("/api/v1/")
     )
 
 

@@ -18,7 +18,8 @@ INFO = Info(
     description="Takes in thousands of store photos by URL, works on each, and answers what became of them. Every "
     'address works with and without a slash at its end; every error is `{"error": "..."}`.',
 )
-UNUSED_STATUS = "422"
+# Which flask-openapi gives to every route; none of ours answers with it.
+UNUSED_STATUS = "418"
 KEY = "key"
 SECURITY_SCHEME = {"type": "http", "scheme": "bearer", "description": "An API key; with AUTH=open none is needed."}
 CONVERTER = re.compile(r"<(?:\w+:)?")

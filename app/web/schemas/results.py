@@ -29,6 +29,7 @@ class ResultAnswer(BaseModel):
     job_id: int
     seq: int = Field(description="Its place in the job, from 0.")
     client_ref: str | None = Field(description="The id or file name that the client gave it.")
+    metadata: dict[str, Any] | None = Field(description="What else the client said of it.")
     url: str | None
     storage_key: str | None = Field(description="Where its file is kept, within the service's storage.")
     state: ImageState

@@ -1,0 +1,92 @@
+"""Manifests: lists of ids and URLs that other services post, or name by a file of the manifest folder."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Generator, Mapping
+from contextlib import closing
+from typing import Any, BinaryIO
+
+from flask import Response, request, url_for
+from flask_openapi import APIBlueprint, Tag
+
+from app.domain import manifests
+from app.domain.jobs import Created
+from app.errors import UnprocessableError
+from app.web.auth import public
+from app.web.documents import manifests as documents
+from app.web.requests import BYTE_ORDER_MARK, Streamed, answer, idempotency, validated
+from app.web.schemas import manifests as schemas
+
+blueprint = APIBlueprint("manifests", __name__, abp_tags=[Tag(name="manifests", description="Lists of ids and URLs")])
+
+NO_DATA = "Data is not provided"
+# Proxies give up on an answer that stays silent, most after a minute; JSON may have space anywhere.
+SILENCE_SECONDS = 5.0
+
+
+@blueprint.post("/api/v1/images_info/", **documents.images_info)
+@validated
+def images_info() -> Response:
+    """Size, dimension and format of each image of a manifest, answered when they are done."""
+    give_back = manifests.take_place()
+    try:
+        with _posted().manifest as manifest:
+            created = manifests.create_waited_for(manifest, idempotency())
+    except BaseException:
+        give_back()
+        raise
+    response = Response(Streamed(_by_id(created)), mimetype="application/json")
+    response.headers["Location"] = url_for("jobs.status", jobid=created.job_id)
+    response.call_on_close(give_back)
+    return response
+
+
+def _by_id(created: Created) -> Generator[str, None, None]:
+    separator, spoken_at = "{", time.monotonic()
+    with closing(manifests.settled(created)) as settled:
+        for images in settled:
+            if images:
+                entries = (f"{json.dumps(image.client_ref)}: {json.dumps(manifests.entry(image))}" for image in images)
+                yield separator + ",\n".join(entries)
+                separator, spoken_at = ",\n", time.monotonic()
+            elif time.monotonic() - spoken_at > SILENCE_SECONDS:
+                yield "\n"  # it also finds out whether the client is still there
+                spoken_at = time.monotonic()
+    yield "}\n"
+
+
+@blueprint.get("/ping/", **documents.ping)
+@validated
+@public
+def ping() -> Response:
+    """That the service is there."""
+    return answer(schemas.PingAnswer(ping="pong"))
+
+
+class _Posted:
+    """What a client posted: the manifest, or the name of one, and the fields beside it."""
+
+    def __init__(self, manifest: BinaryIO, fields: Mapping[str, Any]) -> None:
+        self.manifest = manifest
+        self.fields = fields
+
+
+def _posted() -> _Posted:
+    """Raises UnprocessableError."""
+    sent = request.get_data()
+    if request.mimetype == "multipart/form-data":
+        # Werkzeug's own parsing would not find a body that came in chunks, since all of it has been read.
+        parser = request.make_form_data_parser()
+        _, form, files = parser.parse(io.BytesIO(sent), request.mimetype, len(sent), request.mimetype_params)
+        if "file" not in files:
+            raise UnprocessableError(NO_DATA)
+        return _Posted(files["file"].stream, form)  # type: ignore[arg-type]
+    try:
+        body = json.loads(sent.removeprefix(BYTE_ORDER_MARK))
+    except (ValueError, RecursionError):
+        raise UnprocessableError(NO_DATA) from None
+    fields = body if isinstance(body, dict) else {}
+    return _Posted(manifests.open_named(fields.get("filepath")), fields)
