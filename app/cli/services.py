@@ -7,7 +7,7 @@ import json
 import random
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, BinaryIO, TypeVar
@@ -78,6 +78,12 @@ class Service:
         """Create a job and return its id."""
         return int(self._change("job_id", "/api/submit/", body, idempotency_key)["job_id"])
 
+    def upload(self, body: Iterable[bytes], *, idempotency_key: str, processors: str | None) -> int:
+        """Create a job of the photos in ``body``, which knows its length and can be gone through again."""
+        parameters = {"processors": processors}
+        done = self._change("job_id", "/upload_image_batch", body, idempotency_key, params=parameters)
+        return int(done["job_id"])
+
     def cancel(self, job_id: int) -> dict[str, Any]:
         """Stop a job and return its status."""
         return self._change("status", f"/api/jobs/{job_id}/cancel", b"", uuid.uuid4().hex)
@@ -131,10 +137,12 @@ class Service:
                     raise _AwayError("broke the answer off") from error
                 raise CannotError(f"{self.url} broke the answer off: what was written is not whole") from error
 
-    def _change(self, field: str, path: str, body: bytes, idempotency_key: str) -> dict[str, Any]:
+    def _change(
+        self, field: str, path: str, body: bytes | Iterable[bytes], idempotency_key: str, **options: Any
+    ) -> dict[str, Any]:
         """The key lets the attempts after a lost answer do nothing more, and get the first one's answer."""
         headers = {"Content-Type": "application/json", "Idempotency-Key": idempotency_key}
-        return self._ask(field, "POST", path, data=body, headers=headers)
+        return self._ask(field, "POST", path, data=body, headers=headers, **options)
 
     def _ask(self, field: str, method: str, path: str, **options: Any) -> dict[str, Any]:
         """The answer, which has ``field``."""

@@ -22,7 +22,7 @@ from app.storage import Stat
 log = structlog.get_logger()
 
 # Below these nothing lies but what ``images.storage_key`` names.
-PREFIXES = ("uploads", "images")
+PREFIXES = ("uploads", "images", "singles")
 KEYS_A_QUERY = 500
 
 

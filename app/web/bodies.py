@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
+from typing import IO, Any
 
 from flask import Request
 from gunicorn.http.errors import ParseException
@@ -37,6 +38,12 @@ class WholeRequest(Request):
         if self.content_length is None and self.environ.get("wsgi.input_terminated"):
             return self._body_in_pieces
         return super().get_data(*args, **kwargs)
+
+    def _get_stream_for_parsing(self) -> IO[bytes]:
+        """What forms are read from."""
+        if self.content_length is None and self.environ.get("wsgi.input_terminated"):
+            return io.BytesIO(self._body_in_pieces)
+        return super()._get_stream_for_parsing()
 
     def pieces(self, most_bytes: int) -> Iterator[bytes]:
         """The body as it comes in, of which no more than a piece is held. Nothing else may read it before or after.

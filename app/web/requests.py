@@ -106,6 +106,17 @@ def _idempotency_key() -> str | None:
     return key.strip()
 
 
+def idempotency_of(*parts: bytes) -> Idempotency | None:
+    """The same for a form, by what it holds: it may be written in several ways. Raises InvalidRequestError."""
+    key = _idempotency_key()
+    if key is None:
+        return None
+    digest = _digest_of_address()
+    for part in parts:
+        digest.update(b"%d:" % len(part) + part)
+    return Idempotency(key, digest.hexdigest())
+
+
 class StreamedBody:
     """A body that is read once, piece by piece, and of which the Idempotency-Key may be asked once it is read."""
 

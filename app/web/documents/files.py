@@ -12,13 +12,15 @@ FILE = {
     "headers": {"ETag": {"description": "Its checksum; it never changes", "schema": {"type": "string"}}},
 }
 
+NO_SUCH_FILE = error("There is no such file")
+
 get: dict[str, Any] = {
     "responses": {
         "200": FILE,
         "206": {**FILE, "description": "The part that Range asked for"},
         "302": {"description": "A link to the bucket that holds for a while, where the service is set up so"},
         "304": {"description": "What If-None-Match or If-Modified-Since know is still so"},
-        "404": error("There is no such file"),
+        "404": NO_SUCH_FILE,
         "416": error("The file has no such part"),
         "503": AWAY,
     },
