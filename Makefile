@@ -7,6 +7,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 # Words to add to a command: make test ARGS="-k status", make demo ARGS="--images 2000"
 ARGS ?=
+# Processes that share the tests, each with servers of its own.
+TEST_PROCESSES ?= 2
+
+# The tests start some hundred processes; each would compile every module anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev demo run test bench fuzz hostile chaos lock settings clean
@@ -26,7 +31,7 @@ test: install-dev ## linters, types, import rules and every test, on real MariaD
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses $(TEST_PROCESSES) --dist loadfile $(ARGS)
 
 bench: install-dev ## measure images a second against a plain loop and the bare limit
 	@testbed/install.sh
