@@ -56,6 +56,8 @@ lock: install-dev ## pin the versions of requirements*.in anew
 		--output-file requirements.txt requirements.in
 	$(BIN)/uv pip compile --quiet --upgrade --universal --no-header --python-version 3.11 \
 		--output-file requirements-dev.txt requirements-dev.in
+	$(BIN)/uv pip compile --quiet --upgrade --universal --no-header --python-version 3.11 \
+		--output-file deploy/flower.txt deploy/flower.in
 
 settings: install-dev ## write the README's table of settings from config.py
 	$(BIN)/python -m tests.unit.test_readme

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import fnmatch
 import importlib.util
+import ipaddress
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -18,20 +20,19 @@ import yaml
 from app import create_app
 from app.cli import COMMANDS
 from app.domain import images
+from app.models import JobSource
 from config import Settings
 
 PROJECT = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = {name: service for name, service in SERVICES.items() if "build" in service}
+OURS = {name: service for name, service in SERVICES.items() if service["image"] == "imagejobs"}
+WORKERS = [name for name in OURS if name.startswith("worker")]
 EXAMPLE = dict(
     line.split("=", 1) for line in (PROJECT / "deploy/env.example").read_text().splitlines() if re.match(r"[A-Z]", line)
 )
 DOCKERFILE = (PROJECT / "deploy/Dockerfile").read_text()
 VARIABLE = re.compile(r"\$\{(\w+)(:[-?])?([^}]*)\}")
-
-
-PASSWORDS = {"MYSQL_PASSWORD": "a$b:c@d/e", "MYSQL_ROOT_PASSWORD": "other", "SECRET_KEY": 24 * "0f"}
 
 
 def filled_in(value: object, variables: dict[str, str]) -> str:
@@ -44,43 +45,130 @@ def filled_in(value: object, variables: dict[str, str]) -> str:
     return VARIABLE.sub(replace, str(value))
 
 
-def settings_of(name: str) -> Settings:
-    return Settings.from_env(
-        {key: filled_in(value, EXAMPLE | PASSWORDS) for key, value in SERVICES[name]["environment"].items()}
-    )
+@pytest.fixture(scope="module")
+def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that deploy/secrets.sh makes."""
+    folder = tmp_path_factory.mktemp("compose")
+    shutil.copytree(PROJECT / "deploy", folder / "deploy")
+    subprocess.run([folder / "deploy/secrets.sh"], check=True, stdout=subprocess.DEVNULL)
+    return folder / "secrets"
+
+
+def environment_of(name: str, secrets: Path) -> dict[str, str]:
+    found = {key: filled_in(value, EXAMPLE) for key, value in SERVICES[name]["environment"].items()}
+    return {key: value.replace("/run/secrets", str(secrets)) for key, value in found.items()}
+
+
+def test_compose_reads_the_file(secrets: Path) -> None:
+    shutil.copy(PROJECT / "docker-compose.yml", secrets.parent)
+    shutil.copy(PROJECT / "deploy/env.example", secrets.parent / ".env")
+    program = shutil.which("docker-compose")
+    assert program, "docker-compose is not installed; testbed/install.sh installs it"
+    profiles = sorted({profile for service in SERVICES.values() for profile in service.get("profiles", [])})
+    chosen = [word for profile in profiles for word in ("--profile", profile)]
+    argv = [program, *chosen, "config", "--services"]
+    done = subprocess.run(argv, cwd=secrets.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.split()) == set(SERVICES)
 
 
 def test_services_are_the_parts_of_the_service() -> None:
-    assert set(OURS) == {"web", "worker", "recover", "migrate"}
-    assert set(SERVICES) - set(OURS) == {"mysql", "redis"}
+    assert set(OURS) - set(WORKERS) == {"web", "recover", "purge", "migrate"}
+    assert set(SERVICES) - set(OURS) == {"nginx", "mysql", "redis", "flower", "prometheus"}
 
 
 @pytest.mark.parametrize("name", OURS)
 def test_environment_holds_settings_only(name: str) -> None:
-    assert set(OURS[name]["environment"]) <= set(Settings.model_fields)
+    known = set(Settings.model_fields)
+    assert {key if key in known else key.removesuffix("_FILE") for key in OURS[name]["environment"]} <= known
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_environment_is_accepted_and_names_the_services_beside_it(name: str) -> None:
-    settings = settings_of(name)
-    assert settings.database_url.startswith("mysql+pymysql://imagejobs:a%24b%3Ac%40d%2Fe@mysql:3306/imagejobs")
+def test_environment_is_accepted_and_names_the_services_beside_it(name: str, secrets: Path) -> None:
+    settings = Settings.from_env(environment_of(name, secrets))
+    password = (secrets / "mysql_password").read_text()
+    assert settings.database_url.startswith(f"mysql+pymysql://imagejobs:{password}@mysql:3306/imagejobs")
     assert settings.REDIS_URL == "redis://redis:6379/0"
     assert settings.AUTH == "keys"
+    assert len(settings.SECRET_KEY) == len(settings.METRICS_TOKEN) == 64
     assert settings.SLOTS == Settings.from_env({}).SLOTS
 
 
-def test_variables_stand_in_the_example_and_secrets_have_no_default() -> None:
-    used = {match[0]: match[1] for match in VARIABLE.findall((PROJECT / "docker-compose.yml").read_text())}
-    assert set(used) == set(EXAMPLE)
-    assert {name for name, operator in used.items() if operator == ":?"} == set(PASSWORDS)
-    assert {EXAMPLE[name] for name in PASSWORDS} == {""}
+def test_secrets_are_files_of_their_own_and_never_values(secrets: Path) -> None:
+    declared = COMPOSE["secrets"]
+    assert {secret["file"] for secret in declared.values()} == {f"./secrets/{name}" for name in declared}
+    assert {path.name for path in secrets.iterdir()} == set(declared)
+    for name, service in SERVICES.items():
+        assert set(service.get("secrets", [])) <= set(declared), name
+        for key, value in service.get("environment", {}).items():
+            if "/run/secrets/" in str(value):
+                assert Path(value).name in service["secrets"], (name, key)
+            else:
+                assert not re.search("PASSWORD|SECRET|TOKEN", key), (name, key)
+    assert secrets.stat().st_mode & 0o077 == 0
+
+
+def test_a_second_run_keeps_the_secrets(secrets: Path) -> None:
+    before = {path.name: path.read_bytes() for path in secrets.iterdir()}
+    subprocess.run([secrets.parent / "deploy/secrets.sh"], check=True)
+    assert {path.name: path.read_bytes() for path in secrets.iterdir()} == before
+    assert len(set(before.values())) == len(before)
+
+
+def test_variables_stand_in_the_example() -> None:
+    used = {match[0] for match in VARIABLE.findall((PROJECT / "docker-compose.yml").read_text())}
+    assert used | {"COMPOSE_PROFILES"} == set(EXAMPLE)
 
 
 def test_database_is_the_one_that_mysql_creates() -> None:
     ours, theirs = OURS["web"]["environment"], SERVICES["mysql"]["environment"]
     assert ours["SQL_DB_NAME"] == theirs["MYSQL_DATABASE"]
     assert ours["SQL_USERNAME"] == theirs["MYSQL_USER"]
-    assert ours["SQL_PASSWORD"] == theirs["MYSQL_PASSWORD"]
+    assert ours["SQL_PASSWORD_FILE"] == theirs["MYSQL_PASSWORD_FILE"]
+
+
+def test_every_door_can_have_workers_of_its_own() -> None:
+    by_profile = {OURS[name]["profiles"][0]: OURS[name]["environment"] for name in WORKERS}
+    assert set(by_profile) == {"all", *JobSource}
+    assert "WORKER_SOURCES" not in by_profile["all"]
+    assert all(by_profile[source]["WORKER_SOURCES"] == source for source in JobSource)
+
+
+def test_web_believes_nginx_and_nobody_else() -> None:
+    nginx, web = SERVICES["nginx"], OURS["web"]
+    front = COMPOSE["networks"]["front"]
+    address = ipaddress.ip_address(nginx["networks"]["front"]["ipv4_address"])
+    assert web["environment"]["TRUSTED_PROXIES"] == str(address)
+    assert address in ipaddress.ip_network(front["ipam"]["config"][0]["subnet"])
+    # By no other network do they see each other: there nginx would have another address.
+    assert set(nginx["networks"]) & set(web["networks"]) == {"front"}
+
+
+def test_databases_have_no_way_out() -> None:
+    assert SERVICES["mysql"]["networks"] == SERVICES["redis"]["networks"] == ["inside"]
+    assert COMPOSE["networks"]["inside"] == {"internal": True}
+
+
+def test_nothing_runs_with_more_than_it_needs() -> None:
+    for name, service in SERVICES.items():
+        assert "mem_limit" in service and (service["restart"] == "unless-stopped" or name == "migrate"), name
+        if name not in ("mysql", "redis"):
+            assert service["read_only"] and service["cap_drop"] == ["ALL"], name
+            assert service["security_opt"] == ["no-new-privileges:true"], name
+
+
+def test_site_finds_what_it_is_told_of() -> None:
+    site = (PROJECT / "deploy/nginx/imagejobs.conf.template").read_text()
+    environment = SERVICES["nginx"]["environment"]
+    assert set(re.findall(r"\$\{(IMAGEJOBS_\w+)\}", site)) == set(environment)
+    location = OURS["web"]["environment"]["FILES_NGINX_LOCATION"]
+    assert f"location {location} {{\n        internal;" in site
+    data_dir = OURS["web"]["environment"]["DATA_DIR"]
+    assert environment["IMAGEJOBS_FILES"] == f"{data_dir}/files"
+    assert f"data:{data_dir}:ro" in SERVICES["nginx"]["volumes"]
+    for volume in [each for service in SERVICES.values() for each in service.get("volumes", [])]:
+        source = volume.partition(":")[0]
+        assert source in COMPOSE["volumes"] or (PROJECT / source).is_file(), volume
 
 
 def test_commands_run_what_exists(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,20 +183,22 @@ def test_commands_run_what_exists(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "recover" in COMMANDS and importlib.util.find_spec("app.cli.__main__")
 
 
-def test_web_server_listens_where_the_port_is_published() -> None:
+def test_web_server_listens_where_nginx_comes_to(secrets: Path) -> None:
     assert OURS["web"]["command"][0] == "gunicorn"
-    values = {name: filled_in(value, PASSWORDS) for name, value in OURS["web"]["environment"].items()}
+    values = environment_of("web", secrets)
     # In a process of its own: what this one has imported before must not help.
     argv = [sys.executable, "-m", *OURS["web"]["command"], "--print-config"]
     done = subprocess.run(argv, cwd=PROJECT, env=os.environ | values, capture_output=True, text=True, check=True)
     assert re.search(r"^bind += \['0\.0\.0\.0:5000'\]$", done.stdout, re.MULTILINE)
     assert re.search(r"^wsgi_app += app:create_app\(\)$", done.stdout, re.MULTILINE)
-    assert filled_in(OURS["web"]["ports"][0], EXAMPLE) == "127.0.0.1:5000:5000"
+    assert SERVICES["nginx"]["environment"]["IMAGEJOBS_SERVER"] == "web:5000"
 
 
-def test_nothing_is_published_beyond_this_host() -> None:
-    ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
-    assert len(ports) == 1 and ports[0].startswith("127.0.0.1:")
+def test_only_nginx_is_published_beyond_this_host() -> None:
+    for name, service in SERVICES.items():
+        ports = [filled_in(port, EXAMPLE) for port in service.get("ports", [])]
+        assert name == "nginx" or all(port.startswith("127.0.0.1:") for port in ports), name
+    assert SERVICES["nginx"]["ports"] == ["${HTTP_PORT:-80}:8080", "${HTTPS_PORT:-443}:8443"]
 
 
 def test_health_of_web_is_asked_at_a_route_that_exists(tmp_path: Path) -> None:
@@ -120,12 +210,12 @@ def test_health_of_web_is_asked_at_a_route_that_exists(tmp_path: Path) -> None:
 
 
 def test_tables_are_ready_before_the_rest_starts() -> None:
-    for name in ("web", "worker", "recover"):
+    for name in (*WORKERS, "web", "recover", "purge"):
         assert OURS[name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
         assert OURS[name]["restart"] == "unless-stopped"
     assert OURS["migrate"]["depends_on"] == {"mysql": {"condition": "service_healthy"}}
     assert OURS["migrate"]["restart"] == "no"
-    assert all("healthcheck" in SERVICES[name] for name in ("mysql", "redis"))
+    assert all("healthcheck" in SERVICES[name] for name in ("mysql", "redis", "web", "nginx"))
 
 
 def test_workers_have_the_time_that_they_need_to_stop() -> None:
@@ -133,7 +223,7 @@ def test_workers_have_the_time_that_they_need_to_stop() -> None:
 
 
 def test_workers_can_be_multiplied() -> None:
-    assert not {"container_name", "ports", "hostname"} & set(OURS["worker"])
+    assert not [name for name in WORKERS if {"container_name", "ports", "hostname"} & set(OURS[name])]
 
 
 def test_databases_keep_what_they_answered() -> None:
@@ -141,8 +231,8 @@ def test_databases_keep_what_they_answered() -> None:
     assert "--character-set-server=utf8mb4" in SERVICES["mysql"]["command"]
     command = SERVICES["redis"]["command"]
     assert command[command.index("--maxmemory-policy") + 1] == "noeviction"
-    volumes = [volume for name in ("mysql", "redis") for volume in SERVICES[name]["volumes"]]
-    assert {volume.partition(":")[0] for volume in volumes} == set(COMPOSE["volumes"])
+    assert SERVICES["mysql"]["volumes"] == ["mysql:/var/lib/mysql"]
+    assert SERVICES["redis"]["volumes"] == ["redis:/data"]
 
 
 def copied_files() -> list[str]:
@@ -165,13 +255,22 @@ def test_image_holds_what_the_commands_need() -> None:
 
 
 def test_image_runs_without_root_on_a_python_that_we_support() -> None:
-    assert re.findall(r"^USER (.+)$", DOCKERFILE, re.MULTILINE) == ["10001"]
+    assert re.findall(r"^USER (.+)$", DOCKERFILE, re.MULTILINE) == ["10002", "10001"]
     versions = set(re.findall(r"^FROM python:(\S+)-slim", DOCKERFILE, re.MULTILINE))
     required = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["requires-python"]
     assert versions == {required.removeprefix(">=")}
 
 
 def test_packages_of_the_image_are_pinned() -> None:
-    lines = (PROJECT / "requirements.txt").read_text().splitlines()
-    named = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    assert named and all("==" in line for line in named)
+    for file in ("requirements.txt", "deploy/flower.txt"):
+        lines = (PROJECT / file).read_text().splitlines()
+        named = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+        assert named and all("==" in line for line in named)
+
+
+def test_hadolint_has_nothing_to_say() -> None:
+    program = shutil.which("hadolint", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if program is None:
+        pytest.skip("hadolint's wheel is for Linux on x86_64")
+    done = subprocess.run([program, PROJECT / "deploy/Dockerfile"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")

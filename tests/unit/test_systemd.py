@@ -83,7 +83,9 @@ def test_every_part_belongs_to_the_target() -> None:
 
 
 def test_scripts_are_sound() -> None:
-    scripts = [PROJECT / name for name in ("deploy/install.sh", "deploy/venv.sh", "testbed/install.sh")]
+    scripts = [
+        PROJECT / name for name in ("deploy/install.sh", "deploy/secrets.sh", "deploy/venv.sh", "testbed/install.sh")
+    ]
     program = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     assert program, "shellcheck is not installed; make install-dev installs it"
     # SC2016: single quotes keep a $ for somebody else to read, on purpose.
