@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import shutil
 import socket
 import ssl
@@ -15,6 +16,13 @@ from pathlib import Path
 import pytest
 import requests
 
+from app import create_app
+from app.domain import jobs
+from app.domain.jobs import NewImage, NewJob
+from app.extensions import db, storage
+from app.models import ImageState, JobSource
+from app.storage import new_key
+from config import Settings
 from testbed.nginx import Front
 from testbed.processes import PROJECT, Process, wait_for
 from tests.conftest import Backend
@@ -31,7 +39,26 @@ def folder(embedded: Backend, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def env(folder: Path) -> dict[str, str]:
-    return {"DATA_DIR": str(folder), "AUTH": "keys", "TRUSTED_PROXIES": "unix", "METRICS_TOKEN": "token"}
+    return {"DATA_DIR": str(folder), "AUTH": "keys", "TRUSTED_PROXIES": "unix", "METRICS_TOKEN": "token"} | {
+        "FILES_NGINX_LOCATION": "/stored/"
+    }
+
+
+@pytest.fixture(scope="module")
+def large(env: dict[str, str]) -> bytes:
+    """The content of the one image of job 1, which is stored."""
+    body = os.urandom(1 << 20) * 30
+    app = create_app(Settings.from_env(env))
+    with app.app_context():
+        key = new_key("uploads", ".zip")
+        stored = storage.put(key, body)
+        image = NewImage(
+            storage_key=key, content_type="application/zip", bytes=stored.bytes, sha256=stored.sha256, format="ZIP",
+            state=ImageState.DONE, width=1, height=1, perimeter=4,
+        )  # fmt: skip
+        assert jobs.create(NewJob(JobSource.UPLOADS, images=[image])).job_id == 1
+        db.engine.dispose()
+    return body
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +158,44 @@ def test_files_cannot_be_had_past_the_service(front: Front, client: requests.Ses
         answer = client.get(f"{front.url}{path}")
         assert answer.status_code == 404
         assert b"secret" not in answer.content
+
+
+def bytes_written(web: Process) -> int:
+    """By gunicorn and its workers, to files and sockets of any kind."""
+    workers = Path(f"/proc/{web.pid}/task/{web.pid}/children").read_text().split()
+    texts = [Path(f"/proc/{pid}/io").read_text() for pid in (web.pid, *workers)]
+    return sum(int(value) for text in texts for value in re.findall(r"^wchar: (\d+)$", text, re.MULTILINE))
+
+
+def test_large_files_and_parts_of_them_do_not_pass_through_python(
+    front: Front, client: requests.Session, web: Process, large: bytes
+) -> None:
+    address = f"{front.url}/api/jobs/1/images/0/file"
+    before = bytes_written(web)
+    whole = client.get(address)
+    assert whole.status_code == 200 and whole.content == large
+    part = client.get(address, headers={"Range": "bytes=1000000-25999999"})
+    assert part.status_code == 206
+    assert part.headers["Content-Range"] == f"bytes 1000000-25999999/{len(large)}"
+    assert part.content == large[1_000_000:26_000_000]
+    assert bytes_written(web) - before < 100_000
+    for answer in (whole, part):
+        assert answer.headers["Content-Type"] == "application/zip"
+        assert answer.headers["Content-Disposition"].startswith("attachment")
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
+        assert answer.headers["X-Request-ID"]
+        assert "X-Accel-Redirect" not in answer.headers
+    assert client.get(address, headers={"Range": f"bytes={len(large)}-"}).status_code == 416
+
+
+def test_a_file_is_for_who_may_see_it(front: Front, env: dict[str, str], large: bytes) -> None:
+    argv = [sys.executable, "-m", "app.cli", "keys", "create"]
+    done = subprocess.run(argv, cwd=PROJECT, env=os.environ | env, capture_output=True, text=True, check=True)
+    with trusting(front) as stranger:
+        address = f"{front.url}/api/jobs/1/images/0/file"
+        assert stranger.get(address).status_code == 401
+        assert stranger.get(address, headers={"X-API-Key": done.stdout.strip()}).status_code == 404
 
 
 def test_a_web_server_that_is_gone_is_said_in_json(tmp_path: Path) -> None:
