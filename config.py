@@ -134,6 +134,20 @@ class Settings(BaseModel):
     IMAGE_FORMATS: str = Field(IMAGE_FORMATS, description="Formats that are read, by Pillow's names.")
     IMAGE_MAX_PIXELS: int = Field(100_000_000, ge=1, description="Largest image in pixels (width times height).")
 
+    DECODE_PROCESSES: int = Field(
+        2, ge=1, le=64, description="Child processes of one worker process in which pixels are decoded."
+    )
+    DECODE_TIMEOUT_SECONDS: int = Field(
+        10,
+        ge=1,
+        le=600,
+        description="Most processor time for an image's pixels, and for each processor on it; three times that by the "
+        "clock.",
+    )
+    DECODE_MAX_MEMORY_MB: int = Field(
+        1024, ge=256, le=65_536, description="Most memory (address space) of such a child, in megabytes."
+    )
+
     JOB_MAX_IMAGES: int = Field(200_000, ge=1, description="Most images a job; past it 413.")
     BODY_MAX_BYTES: int = Field(64 * 1024 * 1024, ge=1024, description="Largest request body in bytes; past it 413.")
     KEEP_DAYS: float = Field(
@@ -382,3 +396,9 @@ def _sentence(problem: Any) -> str:
     is_secret = any(word in name for word in ("PASSWORD", "URL", "SECRET", "TOKEN"))
     shown = "(hidden)" if is_secret else repr(problem["input"])
     return f"{name}={shown}: {reason[0].lower()}{reason[1:]}"
+
+
+def without_settings(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The process's environment for others that are not to have our passwords: all but our settings."""
+    environ = os.environ if environ is None else environ
+    return {name: value for name, value in environ.items() if name not in Settings.model_fields}

@@ -177,10 +177,12 @@ class Process:
         self.kill()
 
 
-def worker(env: Mapping[str, str], log: Path, *, name: str = "worker") -> Process:
+def worker(
+    env: Mapping[str, str], log: Path, *, name: str = "worker", module: str = "celery_worker", cwd: Path = PROJECT
+) -> Process:
     """A worker process, started; ``name`` must be its own among those on one broker."""
-    argv = [sys.executable, "-m", "celery", "-A", "celery_worker", "worker", "-n", f"{name}@%h"]
-    return Process(argv, env=env, log=log).start()
+    argv = [sys.executable, "-m", "celery", "-A", module, "worker", "-n", f"{name}@%h"]
+    return Process(argv, env=env, log=log, cwd=cwd).start()
 
 
 def recover(env: Mapping[str, str], log: Path) -> Process:

@@ -96,7 +96,7 @@ def _cancel_some(session: Session, job_id: int) -> bool:
         session.execute(
             update(Chunk)
             .where(Chunk.job_id == job_id, Chunk.seq.in_([chunk.seq for chunk in chunks]))
-            .values(claim=Chunk.claim + 1, due_at=None)
+            .values(claim=Chunk.claim + 1, due_at=None, unreturned=0)
             .execution_options(synchronize_session=False)
         )
         _cancel_images(session, job_id, chunks)

@@ -14,8 +14,10 @@ from typing import Any, NamedTuple
 from sqlalchemy import BigInteger, ColumnElement, Integer, and_, exists, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
+from app import processors
 from app.domain import transactions
 from app.models import Chunk, Image, ImageState, Job, JobState
+from app.processors import contract
 from app.sql import db_now, json_rows
 
 # One step of priority doubles a job's share; TURN_SCALE keeps shares whole numbers down to the lowest priority.
@@ -44,6 +46,12 @@ class Wanted:
 
     processors: tuple[str, ...] = ()
     keep: bool = False  # a fetched image goes to storage
+    is_apart: bool = False  # one of the processors runs in a child process
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether an image's body is kept for a while after it was downloaded."""
+        return self.is_apart or self.keep
 
 
 MEASURES = Wanted()
@@ -62,13 +70,32 @@ class Work:
     attempts: int  # before this one
     attempts_before: int = 0  # ... of which so many were made before the last retry
     storage_key: str | None = None  # where it is to be had from, if not None
+    sha256: str | None = None  # of the file, where that is known
     wanted: Wanted = MEASURES
+    is_suspect: bool = False  # of a chunk whose last worker died at it
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether it is opened in a child process only."""
+        return self.is_suspect or self.wanted.is_apart
+
+    @property
+    def is_slow(self) -> bool:
+        return self.is_suspect or self.wanted.is_slow
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """For about how many images a worker has room, and for how many of a job whose images are slow."""
+
+    images: int
+    slow_images: int
 
 
 def claim(
-    worker: str, *, images: int, lease_seconds: float, avoid_jobs: Collection[int] = (), sources: Collection[str] = ()
+    worker: str, room: Room, *, lease_seconds: float, avoid_jobs: Collection[int] = (), sources: Collection[str] = ()
 ) -> list[Claim] | None:
-    """Lease due chunks of one job, about ``images`` images, to ``worker``.
+    """Lease due chunks of one job to ``worker``: as many as it has room for, and at least one.
 
     None where nothing is due; an empty list where others are just taking what is: look again at once.
 
@@ -77,14 +104,16 @@ def claim(
     Running again after a lost answer is harmless: what was leased meanwhile comes back when its lease ends.
     """
     return transactions.run(
-        lambda session: _claim(session, worker, images, lease_seconds, _next_job(avoid_jobs, sources))
+        lambda session: _claim(session, worker, room, lease_seconds, _next_job(avoid_jobs, sources))
     )
 
 
-def _claim(session: Session, worker: str, images: int, lease_seconds: float, next_job: Any) -> list[Claim] | None:
+def _claim(session: Session, worker: str, room: Room, lease_seconds: float, next_job: Any) -> list[Claim] | None:
     job = session.execute(next_job).first()
     if job is None:
         return None
+    wanted = _wanted(job)
+    images = room.slow_images if wanted.is_slow else room.images
     due = session.execute(_due_chunks(job.id)).all()
     taken: list[Any] = []
     for chunk in due:
@@ -96,7 +125,13 @@ def _claim(session: Session, worker: str, images: int, lease_seconds: float, nex
     session.execute(
         update(Chunk)
         .where(Chunk.job_id == job.id, Chunk.seq.in_([chunk.seq for chunk in taken]))
-        .values(due_at=db_now(lease_seconds), claim=Chunk.claim + 1, claimed_by=worker, claimed_at=db_now())
+        .values(
+            due_at=db_now(lease_seconds),
+            claim=Chunk.claim + 1,
+            unreturned=Chunk.unreturned + 1,
+            claimed_by=worker,
+            claimed_at=db_now(),
+        )
     )
     cost = int(sum(chunk.images for chunk in taken) * TURN_SCALE / _weight(job.priority))
     session.execute(
@@ -104,7 +139,7 @@ def _claim(session: Session, worker: str, images: int, lease_seconds: float, nex
         .where(Job.id == job.id)
         .values(turn=Job.turn + cost, started_at=func.coalesce(Job.started_at, db_now()))
     )
-    return _load(session, job, taken)
+    return _load(session, job.id, wanted, taken)
 
 
 def _weight(priority: int) -> float:
@@ -124,7 +159,7 @@ def _next_job(avoid_jobs: Collection[int], sources: Collection[str]) -> Any:
 
 def _due_chunks(job_id: int) -> Any:
     return (
-        select(Chunk.seq, Chunk.first_image, Chunk.images, Chunk.claim)
+        select(Chunk.seq, Chunk.first_image, Chunk.images, Chunk.claim, Chunk.unreturned)
         # Any other way through the table locks chunks that are not taken, and other workers find none.
         .with_hint(Chunk, "FORCE INDEX (ix_chunks_job_id_due_at)", "mysql")
         .where(Chunk.job_id == job_id, Chunk.due_at <= db_now())
@@ -134,18 +169,18 @@ def _due_chunks(job_id: int) -> Any:
     )
 
 
-def _load(session: Session, job: Any, taken: Sequence[Any]) -> list[Claim]:
+def _load(session: Session, job_id: int, wanted: Wanted, taken: Sequence[Any]) -> list[Claim]:
     rows = session.execute(
-        select(Image.seq, Image.visit_seq, Image.url, Image.attempts, Image.attempts_before, Image.storage_key)
+        select(Image.seq, Image.visit_seq, Image.url, Image.attempts, Image.attempts_before)
+        .add_columns(Image.storage_key, Image.sha256)
         .where(
-            are_of(job.id, taken),
+            are_of(job_id, taken),
             Image.state == ImageState.OPEN,
             or_(Image.next_attempt_at.is_(None), Image.next_attempt_at <= db_now()),
         )
         .order_by(Image.seq)
     ).all()
-    wanted = Wanted(tuple(job.processors or ()), job.keep_images)
-    return [_as_claim(ChunkKey(job.id, chunk.seq), chunk, rows, wanted) for chunk in taken]
+    return [_as_claim(ChunkKey(job_id, chunk.seq), chunk, rows, wanted) for chunk in taken]
 
 
 def are_of(job_id: int, chunks: Sequence[Any]) -> ColumnElement[bool]:
@@ -154,6 +189,11 @@ def are_of(job_id: int, chunks: Sequence[Any]) -> ColumnElement[bool]:
     # Bounds for all of them, since SQLite would else walk the whole job for ranges that are joined by OR.
     is_near = Image.seq.between(min(first for first, _ in ranges), max(last for _, last in ranges))
     return and_(Image.job_id == job_id, is_near, or_(*(Image.seq.between(*each) for each in ranges)))
+
+
+def _wanted(job: Any) -> Wanted:
+    names = tuple(job.processors or ())
+    return Wanted(names, job.keep_images, any(map(contract.runs_apart, processors.find(names))))
 
 
 def _as_claim(key: ChunkKey, chunk: Any, rows: Iterable[Any], wanted: Wanted) -> Claim:
@@ -169,7 +209,9 @@ def _as_claim(key: ChunkKey, chunk: Any, rows: Iterable[Any], wanted: Wanted) ->
             row.attempts,
             row.attempts_before,
             row.storage_key,
+            row.sha256,
             wanted,
+            is_suspect=chunk.unreturned > 0,
         )
         for row in rows
         if first <= row.seq <= last
@@ -230,7 +272,7 @@ def give_back(session: Session, finished: Collection[tuple[ChunkKey, int]]) -> N
             session.execute(
                 update(Chunk)
                 .where(Chunk.job_id == key.job_id, Chunk.seq == key.seq, Chunk.claim == token)
-                .values(due_at=_earliest_open(ranges[key]))
+                .values(due_at=_earliest_open(ranges[key]), unreturned=0)
             )
 
 

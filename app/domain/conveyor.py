@@ -1,6 +1,13 @@
-"""The moving part of the pump: images are downloaded, read and paused on one thread, hundreds at once.
+"""The moving part of the pump: images are fetched, worked on and paused, hundreds at once, driven by one thread.
 
-A pausing image holds no body: it is dropped once the processors have read it.
+::
+
+    inbox ------> download -----> header ----------------------------------> pause -> deliver
+    slow inbox -> (or storage) -> (or a child: pixels, processors) -> keep ----^
+
+What blocks is done by others: pixels by children, files by threads of their own; they hand back what they did, and this
+thread goes on with it. A pausing image holds no body: it is dropped once it was worked on and kept. Images whose body
+is held meanwhile are *slow*, and only so many of them are under way at once.
 """
 
 from __future__ import annotations
@@ -12,24 +19,35 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
+from app import processors
+from app.decoding import ChildOptions, Children
 from app.domain import outcomes
-from app.domain.claims import Work
+from app.domain.claims import Room, Work
 from app.domain.hands import Hands
 from app.domain.outcomes import Outcome, RetryPolicy
-from app.errors import ImageError
+from app.domain.shelves import Kept, Shelves
+from app.errors import DecodeError, ImageError, StorageError
 from app.fetching import Downloads, Fetched, FetchLimits, HeldBack
 from app.models import ImageState
-from app.processors import DecodeLimits, ImageFile, perimeter
+from app.processors import DecodeLimits, ImageFile, contract, perimeter, running
+from app.processors.running import Worked
+from app.storage import Storage
 
 POLL_SECONDS = 0.25
 # Pauses end in steps of this, so that hundreds of them do not wake the thread one by one.
 TICK_SECONDS = 0.005
+# So many slow images for each child are under way, fetching included, so that it does not wait for the network.
+SLOW_A_CHILD = 64
+# Bodies that wait for a child or to be kept; what is being downloaded when they reach it comes on top.
+MOST_HELD_BYTES = 128 * 1024 * 1024
 
 
 @dataclass(frozen=True)
 class ConveyorOptions:
-    """``slots`` images at once are downloading or pausing; ``ahead`` more may wait so that slots never run empty."""
+    """``slots`` images at once are under way; ``ahead`` more may wait so that slots never run empty."""
 
     slots: int
     ahead: int
@@ -37,27 +55,47 @@ class ConveyorOptions:
     pause_max_seconds: float
     fetch: FetchLimits
     decode: DecodeLimits
+    children: ChildOptions
     retry: RetryPolicy
+
+    @property
+    def slow(self) -> int:
+        """How many slow images may be under way."""
+        return max(1, min(SLOW_A_CHILD * self.children.processes, self.slots * 3 // 4))
 
 
 class Conveyor:
-    """``add``, ``stop`` and ``room`` may be used by any thread; the rest belongs to the thread in ``run``."""
+    """``add``, ``stop``, ``room`` and ``claimable`` are for any thread; the rest belongs to the thread in ``run``."""
 
-    def __init__(self, options: ConveyorOptions, hands: Hands, deliver: Callable[[list[Outcome]], None]) -> None:
+    def __init__(
+        self, options: ConveyorOptions, hands: Hands, deliver: Callable[[list[Outcome]], None], storage: Storage
+    ) -> None:
         self._options = options
         self._hands = hands
         self._deliver = deliver
         self._inbox: deque[Work] = deque()
+        self._slow_inbox: deque[Work] = deque()
         self._downloads = Downloads(options.fetch)
+        self._children = Children(options.children)
+        self._shelves = Shelves(storage)
+        self._back: deque[Callable[[], None]] = deque()  # what to go on with, from other threads
+        self._busy = 0  # images that a child or a shelf is at
+        self._slow = 0  # slow images under way, from the inbox to their pause
+        self._held_bytes = 0
         self._pausing: list[tuple[float, int, Outcome]] = []  # heap by the end of the pause
+        self._done: list[Outcome] = []
         self._order = itertools.count()
         self._stop_at: float | None = None
         self.room = options.slots + options.ahead  # images that may be claimed now
 
     @property
-    def waiting_room(self) -> int:
+    def waiting_room(self) -> Room:
         """How many images of one job may wait here before no more of it is claimed."""
-        return self._options.slots + self._options.ahead
+        return Room(self._options.slots + self._options.ahead, 2 * self._options.slow)
+
+    @property
+    def claimable(self) -> Room:
+        return Room(self.room, min(self.room, 2 * self._options.slow - len(self._slow_inbox)))
 
     @property
     def least_claim(self) -> int:
@@ -65,7 +103,8 @@ class Conveyor:
         return max(1, self._options.ahead // 2)
 
     def add(self, works: Iterable[Work]) -> None:
-        self._inbox.extend(works)
+        for work in works:
+            (self._slow_inbox if work.is_slow else self._inbox).append(work)
         self._downloads.wake()
 
     def stop(self, deadline: float) -> None:
@@ -78,29 +117,54 @@ class Conveyor:
         while not self._is_over():
             self._feed()
             self._take_in(self._downloads.poll(self._poll_seconds()))
-            self._deliver_paused()
+            self._take_back()
+            self._end_pauses()
+            if self._done:
+                self._deliver(self._done)
+                self._done = []
             self._measure_room()
             if self.room >= self.least_claim:
                 on_room()
         self._downloads.close()
+        self._children.close()
+        self._shelves.close()
 
     def _feed(self) -> None:
         if self._stop_at is not None:
             self._put_back_unstarted()
-        free = self._options.slots - len(self._pausing) - self._downloads.active - self._downloads.ready
+        free = self._options.slots - self._under_way
+        slow = min(free, len(self._slow_inbox), self._options.slow - self._slow)
+        if slow > 0 and self._held_bytes < MOST_HELD_BYTES:
+            for _ in range(slow):
+                self._start(self._slow_inbox.popleft())
+            self._slow += slow
+            free -= slow
         for _ in range(min(free, len(self._inbox))):
-            work = self._inbox.popleft()
+            self._start(self._inbox.popleft())
+
+    @property
+    def _under_way(self) -> int:
+        return len(self._pausing) + self._downloads.active + self._downloads.ready + self._busy
+
+    def _start(self, work: Work) -> None:
+        if work.storage_key is None:
             self._downloads.add(work, work.url or "")
+            return
+        started = time.monotonic()
+        self._busy += 1
+
+        def done(result: bytes | StorageError) -> None:
+            self._go_on(self._read, work, result, time.monotonic() - started)
+
+        self._shelves.read(work.storage_key, work.sha256, done)
 
     def _put_back_unstarted(self) -> None:
-        unstarted = [*self._drain_inbox(), *self._downloads.forget(lambda _work: True)]
-        for work in unstarted:
+        waiting = [*_drained(self._inbox), *_drained(self._slow_inbox)]
+        forgotten = self._downloads.forget(lambda _work: True)
+        self._slow -= sum(work.is_slow for work in forgotten)
+        for work in [*waiting, *forgotten]:
             self._hands.start(work)
-        self._deliver([outcomes.put_back(work) for work in unstarted])
-
-    def _drain_inbox(self) -> Iterable[Work]:
-        while self._inbox:
-            yield self._inbox.popleft()
+            self._done.append(outcomes.put_back(work))
 
     def _poll_seconds(self) -> float:
         if not self._pausing:
@@ -108,42 +172,113 @@ class Conveyor:
         return min(max(self._pausing[0][0] - time.monotonic(), TICK_SECONDS), POLL_SECONDS)
 
     def _take_in(self, fetched: Sequence[tuple[Work, Fetched | ImageError | HeldBack]]) -> None:
-        done: list[Outcome] = []
         for work, result in fetched:
             self._hands.start(work)
             if isinstance(result, Fetched):
-                self._read(work, result, done)
-            elif isinstance(result, HeldBack):
-                done.append(outcomes.put_back(work, result.delay_seconds))
+                self._work_on(work, result.body, result.seconds)
             else:
-                done.append(outcomes.failed(work, result, self._options.retry))
-        if done:
-            self._deliver(done)
+                self._slow -= work.is_slow
+                if isinstance(result, HeldBack):
+                    self._done.append(outcomes.put_back(work, result.delay_seconds))
+                else:
+                    self._fail(work, result)
 
-    def _read(self, work: Work, fetched: Fetched, done: list[Outcome]) -> None:
-        """Read the image; a good one pauses before it is delivered, a bad one is ``done``."""
-        started = time.monotonic()
-        try:
-            read = perimeter.execute(ImageFile(fetched.body, self._options.decode))
-        except ImageError as error:
-            done.append(outcomes.failed(work, error, self._options.retry))
+    def _go_on(self, step: Callable[..., None], *arguments: Any) -> None:
+        """Have the conveyor's thread go on with an image; called by other threads."""
+        self._back.append(lambda: step(*arguments))
+        self._downloads.wake()
+
+    def _take_back(self) -> None:
+        while self._back:
+            self._back.popleft()()
+
+    def _read(self, work: Work, result: bytes | StorageError, seconds: float) -> None:
+        self._busy -= 1
+        self._hands.start(work)
+        if isinstance(result, StorageError):
+            self._slow -= work.is_slow
+            self._fail(work, result)
+        else:
+            self._work_on(work, result, seconds)
+
+    def _work_on(self, work: Work, body: bytes, seconds: float) -> None:
+        if work.is_slow:
+            self._held_bytes += len(body)
+        if work.is_apart:
+            self._busy += 1
+
+            def done(result: Worked | DecodeError, spent: float) -> None:
+                self._go_on(self._come_from_child, work, body, result, seconds + spent)
+
+            self._children.submit(body, _find(work.wanted.processors), done)
             return
-        pause = random.uniform(self._options.pause_min_seconds, self._options.pause_max_seconds)
-        now = time.monotonic()
-        seconds = fetched.seconds + (now - started) + pause
-        outcome = Outcome(work, ImageState.DONE, seconds=round(seconds, 4), bytes=len(fetched.body), **read)
-        heapq.heappush(self._pausing, (now + pause, next(self._order), outcome))
+        started = time.monotonic()
+        result = _look_at(work, body, self._options.decode)
+        self._finish(work, body, result, seconds + time.monotonic() - started)
 
-    def _deliver_paused(self) -> None:
+    def _come_from_child(self, work: Work, body: bytes, result: Worked | DecodeError, seconds: float) -> None:
+        self._busy -= 1
+        self._finish(work, body, result, seconds)
+
+    def _finish(self, work: Work, body: bytes, result: Worked | DecodeError, seconds: float) -> None:
+        """The image was read, or cannot be: keep it where the job wants that, else drop its body."""
+        if isinstance(result, DecodeError):
+            self._drop(work, body)
+            self._fail(work, result)
+            return
+        if work.wanted.keep and work.storage_key is None:
+            self._busy += 1
+            started = time.monotonic()
+
+            def done(kept: Kept | StorageError) -> None:
+                self._go_on(self._come_from_shelf, work, body, result, kept, seconds + time.monotonic() - started)
+
+            self._shelves.keep(body, result.measures["format"], done)
+            return
+        self._drop(work, body)
+        self._pause(work, len(body), result, None, seconds)
+
+    def _come_from_shelf(
+        self, work: Work, body: bytes, worked: Worked, kept: Kept | StorageError, seconds: float
+    ) -> None:
+        self._busy -= 1
+        self._drop(work, body)
+        if isinstance(kept, StorageError):
+            self._fail(work, kept)
+        else:
+            self._pause(work, len(body), worked, kept, seconds)
+
+    def _drop(self, work: Work, body: bytes) -> None:
+        if work.is_slow:
+            self._slow -= 1
+            self._held_bytes -= len(body)
+
+    def _fail(self, work: Work, error: ImageError) -> None:
+        self._done.append(outcomes.failed(work, error, self._options.retry))
+
+    def _pause(self, work: Work, length: int, worked: Worked, kept: Kept | None, seconds: float) -> None:
+        pause = random.uniform(self._options.pause_min_seconds, self._options.pause_max_seconds)
+        outcome = Outcome(
+            work,
+            ImageState.DONE,
+            seconds=round(seconds + pause, 4),
+            bytes=length,
+            results=worked.results,
+            sha256=kept.sha256 if kept else None,
+            storage_key=kept.key if kept else None,
+            **worked.measures,
+        )
+        heapq.heappush(self._pausing, (time.monotonic() + pause, next(self._order), outcome))
+
+    def _end_pauses(self) -> None:
         now = time.monotonic()
-        done = []
         while self._pausing and self._pausing[0][0] <= now:
-            done.append(heapq.heappop(self._pausing)[2])
-        if done:
-            self._deliver(done)
+            self._done.append(heapq.heappop(self._pausing)[2])
 
     def _measure_room(self) -> None:
-        in_hand = len(self._pausing) + self._downloads.active + self._downloads.ready + len(self._inbox)
+        # Slow images wait aside, since those of other jobs can pass them; only a great many of them take room.
+        too_many_slow = max(0, len(self._slow_inbox) - 2 * self._options.slow)
+        in_hand = self._under_way + len(self._inbox) + too_many_slow
         self.room = self._options.slots + self._options.ahead - in_hand
 
     def _is_over(self) -> bool:
@@ -151,4 +286,25 @@ class Conveyor:
             return False
         if time.monotonic() >= self._stop_at:
             return True
-        return not (self._inbox or self._pausing or self._downloads.active or self._downloads.waiting)
+        is_waiting = self._inbox or self._slow_inbox or self._downloads.waiting
+        return not (is_waiting or self._pausing or self._downloads.active or self._busy or self._back)
+
+
+def _drained(inbox: deque[Work]) -> Iterable[Work]:
+    while inbox:
+        yield inbox.popleft()
+
+
+@lru_cache(maxsize=256)
+def _find(names: tuple[str, ...]) -> tuple[contract.Processor, ...]:
+    return processors.find(names)
+
+
+def _look_at(work: Work, body: bytes, limits: DecodeLimits) -> Worked | DecodeError:
+    """Read the header on this thread, and run the processors that need no more."""
+    if work.wanted.processors:
+        return running.work_on([body], _find(work.wanted.processors), limits)[0]
+    try:
+        return Worked(perimeter.execute(ImageFile(body, limits)))
+    except DecodeError as error:
+        return error

@@ -10,6 +10,8 @@ from typing import cast
 
 from flask import Flask, current_app
 
+from app.decoding import ChildOptions
+from app.decoding.child import WALL_FACTOR
 from app.domain.conveyor import ConveyorOptions
 from app.domain.outcomes import RetryPolicy
 from app.domain.pump import Pump, PumpOptions
@@ -17,7 +19,7 @@ from app.domain.workers import Identity
 from app.extensions import settings
 from app.fetching import FetchLimits
 from app.processors import DecodeLimits
-from config import Settings
+from config import Settings, without_settings
 
 # A worker that is asked to stop has this long for what is in flight; supervisors should wait 35 s before they kill.
 STOP_SECONDS = 20.0
@@ -73,17 +75,31 @@ def _options(options: Settings) -> PumpOptions:
             allowed_networks=options.allowed_networks,
         ),
         decode=DecodeLimits(options.image_formats, options.IMAGE_MAX_PIXELS),
+        children=child_options(options),
         retry=RetryPolicy(options.RETRY_ATTEMPTS, options.RETRY_BASE_SECONDS, options.RETRY_MAX_SECONDS),
     )
+    decoding = options.DECODE_TIMEOUT_SECONDS * WALL_FACTOR
+    longest = options.FETCH_TIMEOUT_SECONDS + decoding + options.GPU_PAUSE_MAX_SECONDS
     return PumpOptions(
         me=_identity(options.SLOTS),
         lease_seconds=options.LEASE_SECONDS,
         flush_seconds=options.FLUSH_SECONDS,
         stop_seconds=STOP_SECONDS,
         # Twice what an image may take, and room for the database's own retries.
-        stuck_seconds=2 * (options.FETCH_TIMEOUT_SECONDS + options.GPU_PAUSE_MAX_SECONDS) + LEAST_STUCK_SECONDS,
+        stuck_seconds=2 * longest + LEAST_STUCK_SECONDS,
         conveyor=conveyor,
         sources=options.worker_sources,
+    )
+
+
+def child_options(options: Settings) -> ChildOptions:
+    return ChildOptions(
+        processes=options.DECODE_PROCESSES,
+        timeout_seconds=options.DECODE_TIMEOUT_SECONDS,
+        memory_megabytes=options.DECODE_MAX_MEMORY_MB,
+        formats=options.image_formats,
+        max_pixels=options.IMAGE_MAX_PIXELS,
+        environment=without_settings(),
     )
 
 

@@ -62,7 +62,7 @@ class Pump:
         self._options = options
         self._hands = Hands()
         self._writer = Writer(self._hands, options.flush_seconds, options.lease_seconds)
-        self._conveyor = Conveyor(options.conveyor, self._hands, self._writer.add)
+        self._conveyor = Conveyor(options.conveyor, self._hands, self._writer.add, app.extensions["storage"])
         self._slice = threading.Lock()
         self._has_room = threading.Event()  # wakes the claimer
         self._rung = threading.Event()  # ... also from its wait after an empty look
@@ -173,7 +173,7 @@ class Pump:
         try:
             claimed = claims.claim(
                 self._options.me.name,
-                images=self._conveyor.room,
+                self._conveyor.claimable,
                 lease_seconds=self._options.lease_seconds,
                 sources=self._options.sources,
                 avoid_jobs=self._hands.stuck_jobs(self._conveyor.waiting_room),

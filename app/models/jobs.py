@@ -124,6 +124,8 @@ class Chunk(Base):
     # From when on it may be claimed: its creation, the end of its lease, its earliest retry. NULL: nothing is left.
     due_at: Mapped[datetime | None]
     claim: Mapped[int]  # fencing token: goes up with every claim, and with a cancellation; results must name it
+    # Claims in a row that were not given back: since then a worker may have died at one of these images.
+    unreturned: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     claimed_by: Mapped[str | None] = mapped_column(String(100))
     claimed_at: Mapped[datetime | None]
 

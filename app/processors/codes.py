@@ -13,7 +13,9 @@ CODES = {
     OUT_OF_MEMORY: "Decoding it takes more memory than DECODE_MAX_MEMORY_MB.",
     "decoder_crashed": "The process that worked on it died, three times.",
     "decoder_timeout": "Decoding it, or a processor, took longer than DECODE_TIMEOUT_SECONDS.",
+    "no_decoder": "No process to decode it could be started; the worker's log says why.",
 }
+TRANSIENT = {"no_decoder"}
 # Of one processor on one image, in its ``error``; a processor may also give one of the codes above.
 PROCESSOR_CODES = {
     "processor_failed": "The processor raised an error; the message is the error's.",

@@ -96,7 +96,7 @@ class ImageFile(io.BytesIO):
             image.load()
         except MemoryError as error:
             raise DecodeError(OUT_OF_MEMORY, "Decoding it takes more memory than DECODE_MAX_MEMORY_MB.") from error
-        except Image.DecompressionBombError as error:
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise self._too_many_pixels() from error
         except Exception as error:  # a decoder may raise anything on a broken file; that is a result
             reason = "Its pixels cannot be decoded: the file is cut off or damaged."
@@ -111,8 +111,10 @@ class ImageFile(io.BytesIO):
             raise
         except Image.UnidentifiedImageError as error:
             raise self._unidentified() from error
-        except Image.DecompressionBombError as error:
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise self._too_many_pixels() from error
+        except MemoryError as error:
+            raise DecodeError(OUT_OF_MEMORY, "Decoding it takes more memory than DECODE_MAX_MEMORY_MB.") from error
         except Exception as error:  # a decoder may raise anything on a broken file; that is a result
             raise DecodeError("broken_image", "The header of the image cannot be read.") from error
         finally:

@@ -45,7 +45,14 @@ def _new_job(body: schemas.SubmitBody) -> NewJob:
         NewVisit(visit.store_id, visit.visit_time.at, visit.visit_time.as_sent, visit.urls) for visit in body.visits
     ]
     priority = PRIORITY_NORMAL if body.priority is None else body.priority
-    return NewJob(JobSource.URLS, visits, priority=priority, client_metadata=body.metadata)
+    return NewJob(
+        JobSource.URLS,
+        visits,
+        priority=priority,
+        client_metadata=body.metadata,
+        processors=body.processors,
+        keep_images=bool(body.keep_images),
+    )
 
 
 def _come_back(job_id: int) -> dict[str, str]:

@@ -60,9 +60,10 @@ def start_worker(worker_env: dict[str, str], tmp_path: Path) -> Iterator[Callabl
     started: list[Process] = []
     numbers = itertools.count(1)
 
-    def start(**settings: str) -> Process:
+    def start(module: str = "celery_worker", cwd: Path = processes.PROJECT, **settings: str) -> Process:
         name = f"w{next(numbers)}"
-        started.append(processes.worker(worker_env | settings, tmp_path / f"{name}.log", name=name))
+        log = tmp_path / f"{name}.log"
+        started.append(processes.worker(worker_env | settings, log, name=name, module=module, cwd=cwd))
         return started[-1]
 
     yield start

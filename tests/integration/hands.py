@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import exists, insert, select
 
 from app.domain import audit, claims, lifecycle, transactions
-from app.domain.claims import Claim, Work
+from app.domain.claims import Claim, Room, Work
 from app.domain.lifecycle import Outcome, Settlement
 from app.extensions import db
 from app.models import Chunk, Image, ImageState, Store, Visit
@@ -66,7 +66,7 @@ def again(work: Work, delay_seconds: float, code: str = "timeout") -> Outcome:
 
 
 def claim(images: int = 1000, worker: str = "w1") -> list[Claim]:
-    return claims.claim(worker, images=images, lease_seconds=60) or []
+    return claims.claim(worker, Room(images, images), lease_seconds=60) or []
 
 
 def settle(claimed: Sequence[Claim], outcome: Callable[[Work], Outcome] = done) -> Settlement:

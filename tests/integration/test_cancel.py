@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import select, update
 
 from app.domain import cancellations, claims, lifecycle, recover, transactions
+from app.domain.claims import Room
 from app.models import Chunk, Job
 from app.sql import db_now
 from tests.integration import hands
@@ -201,7 +202,7 @@ def test_cancel_while_workers_claim_and_settle(app: Flask, client: FlaskClient) 
 
     def work() -> None:
         with app.app_context():
-            while (claimed := claims.claim("w", images=40, lease_seconds=60)) is not None:
+            while (claimed := claims.claim("w", Room(40, 40), lease_seconds=60)) is not None:
                 has_begun.set()
                 time.sleep(0.01)  # time for the cancellation, which has to come in between
                 outcomes = [hands.failed(w) if w.seq % 7 == 0 else hands.done(w) for c in claimed for w in c.work]

@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import select, update
 
 from app.domain import claims, lifecycle, transactions
-from app.domain.claims import ChunkKey
+from app.domain.claims import ChunkKey, Room
 from app.extensions import db
 from app.models import Chunk, Image
 from tests.integration import hands
@@ -64,7 +64,7 @@ def test_nothing_is_claimed_twice_while_its_lease_runs(app: Flask, client: Flask
         second = hands.claim(images=1000, worker="w2")
         assert [len(each.work) for each in first + second] == [10, 10, 10, 10, 5]
         assert len({work.seq for each in first + second for work in each.work}) == 45
-        assert claims.claim("w3", images=1, lease_seconds=60) is None
+        assert claims.claim("w3", Room(1, 1), lease_seconds=60) is None
 
 
 def test_a_stale_worker_is_refused(app: Flask, client: FlaskClient) -> None:
@@ -133,7 +133,7 @@ def test_a_small_job_is_served_beside_a_large_one(app: Flask, client: FlaskClien
         assert hands.claim(images=100)[0].key.job_id == small
         first = hands.claim(images=100)[0].key.job_id
         assert first != small
-        assert claims.claim("w1", images=100, lease_seconds=60, avoid_jobs=[first]) is None
+        assert claims.claim("w1", Room(100, 100), lease_seconds=60, avoid_jobs=[first]) is None
 
 
 @pytest.mark.parametrize("backend", ["mariadb"], indirect=True)  # SQLite has one writer at a time
@@ -144,7 +144,7 @@ def test_chunks_that_another_worker_is_just_claiming_are_skipped(app: Flask, cli
         is_first = (Chunk.job_id == job) & (Chunk.seq == 0)
         other.execute(select(Chunk.seq).where(is_first).with_for_update()).all()
         assert [each.key.seq for each in hands.claim()] == [1, 2]
-        assert claims.claim("w2", images=100, lease_seconds=60) == []
+        assert claims.claim("w2", Room(100, 100), lease_seconds=60) == []
         other.rollback()
         assert [each.key.seq for each in hands.claim()] == [0]
 
@@ -157,7 +157,7 @@ def test_many_workers_claim_and_settle_at_once(app: Flask, client: FlaskClient) 
 
     def work() -> None:
         with app.app_context():
-            while (claimed := claims.claim("w", images=40, lease_seconds=60)) is not None:
+            while (claimed := claims.claim("w", Room(40, 40), lease_seconds=60)) is not None:
                 outcomes = [hands.failed(w) if w.seq % 7 == 0 else hands.done(w) for c in claimed for w in c.work]
                 counted.append(lifecycle.settle(outcomes, [(c.key, c.token) for c in claimed]).counted)
 
@@ -237,7 +237,7 @@ def test_a_lease_that_ran_out_is_due_again(app: Flask, client: FlaskClient) -> N
     hands.add_stores(app)
     job = hands.submit(client)
     with app.app_context():
-        claims.claim("w1", images=1, lease_seconds=-1)
+        claims.claim("w1", Room(1, 1), lease_seconds=-1)
         [claim] = hands.claim()
         assert claim.key == ChunkKey(job, 0)
         transactions.run(lambda session: session.execute(update(Chunk).values(claim=Chunk.claim + 1)))

@@ -96,8 +96,9 @@ REFUSED = {
     "metadata a list": (hands.body(metadata=[1]), "metadata: not a JSON object"),
     "metadata large": (hands.body(metadata={"a": "é" * 9000}), "metadata: longer than 16384 bytes"),
     "metadata with NUL": (hands.body(metadata={"a": ["\0"]}), "metadata: holds a NUL character"),
-    "processors": (hands.body(processors=["perimeter"]), "processors: not supported yet"),
-    "keep_images": (hands.body(keep_images=False), "keep_images: not supported yet"),
+    "processors": (hands.body(processors=["perimeter", "sharpen"]), "processors: there is no 'sharpen'; known are "),
+    "processors as text": (hands.body(processors="perimeter"), "processors: not a list"),
+    "keep_images": (hands.body(keep_images="yes"), "keep_images: "),
     "callback_url": (hands.body(callback_url="https://host/"), "callback_url: not supported yet"),
 }
 

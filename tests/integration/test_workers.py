@@ -29,7 +29,7 @@ def good(host: Host, images: int) -> list[str]:
 def asked(host: Host) -> Counter[str]:
     """How often each path was asked for, but for the question itself."""
     counts = Counter(host.counts())
-    del counts["/counts"]
+    del counts["/times"]
     return counts
 
 

@@ -34,8 +34,15 @@ class SubmitBody(Request):
         None, ge=0, le=PRIORITY_MOST, description="A larger one gets a larger share of the workers; 5 unless given."
     )
     metadata: fields.Metadata | None = Field(None, description="An object of yours, echoed back with the job.")
-    processors: fields.NotYet = Field(None, description="Not supported yet.")
-    keep_images: fields.NotYet = Field(None, description="Not supported yet.")
+    processors: list[fields.Text] | None = Field(
+        None,
+        max_length=100,
+        description="Names of processors whose results each image gets, beside its measures.",
+        examples=[["Average Pixel Value", "exif"]],
+    )
+    keep_images: StrictBool | None = Field(
+        None, description="Whether images that were fetched are kept in storage; they are not unless asked for."
+    )
     callback_url: fields.NotYet = Field(None, description="Not supported yet.")
 
 
