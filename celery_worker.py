@@ -11,7 +11,7 @@ import sys
 from celery.signals import worker_init, worker_shutdown, worker_shutting_down
 
 from app import create_app
-from app.domain import images
+from app.domain import builder, images
 from app.errors import SettingError
 from app.extensions import celery
 
@@ -28,15 +28,19 @@ def _start_pump(**_kwargs: object) -> None:
     # Before the broker is there: a worker that hears no bell finds its work all the same.
     with flask_app.app_context():
         images.start()
+        if flask_app.config["SETTINGS"].builds_reports:
+            builder.start()
 
 
 @worker_shutting_down.connect
 def _stop_pump(**_kwargs: object) -> None:
     with flask_app.app_context():
         images.stop()
+        builder.stop()
 
 
 @worker_shutdown.connect
 def _join_pump(**_kwargs: object) -> None:
     with flask_app.app_context():
         images.join()
+        builder.join()

@@ -153,6 +153,19 @@ class Settings(BaseModel):
     KEEP_DAYS: float = Field(
         0, ge=0, description="How long jobs that ended are kept with their results and files; 0: for good."
     )
+    UPLOAD_EMAIL_REQUIRED: bool = Field(False, description="Whether the upload page demands an e-mail address.")
+    PUBLIC_URL: str = Field(
+        "", description="Address of this service as people reach it, `https://photos.example`, for links in mails."
+    )
+    SMTP_HOST: str = Field("", description="Mail server for mails to people who upload. Empty: none are sent.")
+    SMTP_PORT: int = Field(587, ge=1, le=65535, description="Port of the mail server.")
+    SMTP_SECURITY: Literal["none", "starttls", "tls"] = Field(
+        "starttls", description="How the connection to the mail server is secured: `starttls`, `tls` or `none`."
+    )
+    SMTP_USER: str = Field("", description="Account on the mail server, where it asks for one.")
+    SMTP_PASSWORD: str = Field("", description="Password of that account.")
+    SMTP_FROM: str = Field("", description="Address that mails come from, e.g. `photos@example.com`.")
+    SMTP_CA_BUNDLE: str = Field("", description="PEM file of authorities to trust for the mail server.")
     QUEUE_MAX_IMAGES: int = Field(
         2_000_000, ge=1, description="Most images without a result, over all jobs; past it new jobs are answered 503."
     )
@@ -170,7 +183,8 @@ class Settings(BaseModel):
     UPLOAD_MAX_BYTES: int = Field(
         2 * 1024 * 1024 * 1024,
         ge=1024,
-        description="Largest body that brings images, in bytes; it is read piece by piece. Past it 413.",
+        description="Largest body that brings images, in bytes; it is read piece by piece. Past it 413. The same for "
+        "all that one submission of the upload page holds, its archives also unpacked.",
     )
     UPLOAD_MAX_FILES: int = Field(2_000, ge=1, description="Most images in one such body; past it 413.")
     FILES_LINK_SECONDS: float = Field(
@@ -279,7 +293,14 @@ class Settings(BaseModel):
             raise ValueError("must have 32 characters or more, drawn at random")
         return value
 
-    @field_validator("FETCH_CA_BUNDLE")
+    @field_validator("PUBLIC_URL")
+    @classmethod
+    def _is_web_address(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("must begin with https:// or http://")
+        return value
+
+    @field_validator("FETCH_CA_BUNDLE", "SMTP_CA_BUNDLE")
     @classmethod
     def _is_file(cls, value: str) -> str:
         if value and not Path(value).is_file():
@@ -298,6 +319,8 @@ class Settings(BaseModel):
     def _agree(self) -> Self:
         if self.GPU_PAUSE_MIN_SECONDS > self.GPU_PAUSE_MAX_SECONDS:
             raise ValueError("GPU_PAUSE_MIN_SECONDS is more than GPU_PAUSE_MAX_SECONDS")
+        if self.SMTP_HOST and not (self.SMTP_FROM and self.PUBLIC_URL):
+            raise ValueError("SMTP_HOST is set: SMTP_FROM and PUBLIC_URL must be, too")
         if min(self.QUEUE_MAX_IMAGES, self.QUEUE_MAX_IMAGES_OF_OWNER or self.QUEUE_MAX_IMAGES) < self.JOB_MAX_IMAGES:
             raise ValueError("QUEUE_MAX_IMAGES is less than JOB_MAX_IMAGES: such a job could never be taken")
         if self.AUTH == "open" and not _is_of_this_host(self.HOST):
@@ -325,6 +348,11 @@ class Settings(BaseModel):
     @property
     def manifest_dir(self) -> Path:
         return Path(self.MANIFEST_DIR) if self.MANIFEST_DIR else self.DATA_DIR / "manifests"
+
+    @property
+    def builds_reports(self) -> bool:
+        """Whether a worker also opens archives, builds reports and sends mails."""
+        return not self.worker_sources or "uploads" in self.worker_sources
 
     @property
     def allowed_networks(self) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 ImagejobsError
 ├── SettingError                a setting that cannot be used; stops the start
 ├── InvalidRequestError         what a client sent cannot be taken (400)
+│   ├── ArchiveError            a zip archive that is hostile, damaged or too large
 │   ├── TooManyImagesError      more images than a job may have (413)
 │   ├── TooLargeError           more bytes than a body or a file may have (413)
 │   ├── ManifestError           a line of a manifest cannot be taken (422)
@@ -13,6 +14,8 @@ ImagejobsError
 ├── ConflictError               an Idempotency-Key used for another body (409)
 ├── TooManyRequestsError        the caller asks too often; carries when it may again (429)
 ├── QueueFullError              too much work is waiting; try again later (503)
+├── ReportFailedError           a report could not be built, and will not be (500)
+├── MailError                   a mail was not taken by the server
 ├── UnavailableError            the database is away; try again later (503)
 └── ImageError                  one image failed; carries a stable code
     ├── FetchError              ... while it was downloaded
@@ -90,6 +93,14 @@ class QueueFullError(ImagejobsError):
     retry_after_seconds = 30
 
 
+class ArchiveError(InvalidRequestError):
+    """A zip archive that is not taken; the message says why, ``is_too_large`` that less of the same would do."""
+
+    def __init__(self, message: str, *, is_too_large: bool = False) -> None:
+        super().__init__(message)
+        self.is_too_large = is_too_large
+
+
 class ImageError(ImagejobsError):
     """One image failed.
 
@@ -136,6 +147,18 @@ class StoredFileDamagedError(StorageError):
 
     def __init__(self) -> None:
         super().__init__("The stored file is damaged: its checksum differs.", code="file_damaged", transient=False)
+
+
+class ReportFailedError(ImagejobsError):
+    """The report of a job could not be built; the message says why."""
+
+
+class MailError(ImagejobsError):
+    """A mail was not taken by the server; where ``is_final`` it never will be."""
+
+    def __init__(self, message: str, *, is_final: bool) -> None:
+        super().__init__(message)
+        self.is_final = is_final
 
 
 class UnavailableError(ImagejobsError):

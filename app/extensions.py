@@ -136,7 +136,8 @@ def _queues(options: Settings) -> dict[str, Any]:
         raise SettingError(f"WORKER_SOURCES: there is no door {', '.join(unknown)}; known are {', '.join(JobSource)}")
     # As queues.of_door names them.
     names = [f"images.{source}" for source in options.worker_sources] or ["images"]
-    return {"task_default_queue": names[0], "task_queues": [Queue(name) for name in names]}
+    heard = [*names, "reports"] if options.builds_reports else names
+    return {"task_default_queue": names[0], "task_queues": [Queue(name) for name in heard]}
 
 
 def _in_context(app: Flask) -> type[Task]:

@@ -23,6 +23,7 @@ from app.web import (
     rendering,
     results,
     sessions,
+    uploads,
     visits,
 )
 from app.web import errors as web_errors
@@ -64,6 +65,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         results.blueprint,
         visits.blueprint,
         keys.blueprint,
+        uploads.blueprint,
         ops.blueprint,
         metrics.blueprint,
     ):

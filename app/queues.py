@@ -19,7 +19,9 @@ from app.models import JobSource
 log = structlog.get_logger()
 
 IMAGES = "images"
+REPORTS = "reports"
 WORK = "images.work"
+BUILD = "reports.build"
 # More unheard bells than this wake nobody who is not awake already.
 MOST_UNHEARD = 32
 # A request that creates a job waits no longer than about a second for a broker that is away.
@@ -31,7 +33,7 @@ def of_door(source: str) -> str:
     return f"{IMAGES}.{source}"
 
 
-NAMES = (IMAGES, *map(of_door, JobSource))  # all queues that there are
+NAMES = (IMAGES, *map(of_door, JobSource), REPORTS)  # all queues that there are
 
 
 def ring(bells: int = 1, source: JobSource | None = None) -> bool:
@@ -39,22 +41,27 @@ def ring(bells: int = 1, source: JobSource | None = None) -> bool:
 
     False where the broker is away. A queue that nobody listens to holds ``MOST_UNHEARD`` messages and no more.
     """
-    return _ring([IMAGES] if source is None else [IMAGES, of_door(source)], bells)
+    return _ring([IMAGES] if source is None else [IMAGES, of_door(source)], WORK, bells)
 
 
 def ring_again() -> bool:
     """Wake a process like this one."""
-    return _ring([celery.conf.task_default_queue], 1)
+    return _ring([celery.conf.task_default_queue], WORK, 1)
 
 
-def _ring(names: list[str], bells: int) -> bool:
+def ring_builder() -> bool:
+    """Wake a worker process for an archive to open, a report to build or a mail to send; call it after the commit."""
+    return _ring([REPORTS], BUILD, 1)
+
+
+def _ring(names: list[str], task: str, bells: int) -> bool:
     connection = _connection()
     try:
         with producers[connection].acquire(block=True, timeout=1) as producer:
             for name in names:
                 unheard = producer.channel.queue_declare(queue=name, durable=True).message_count
                 for _ in range(min(bells, MOST_UNHEARD - unheard)):
-                    celery.signature(WORK).apply_async(producer=producer, queue=name, retry=False)
+                    celery.signature(task).apply_async(producer=producer, queue=name, retry=False)
     except (KombuError, *connection.connection_errors, *connection.channel_errors) as error:
         log.warning("bell not rung", reason=str(error)[:200])
         return False

@@ -7,6 +7,9 @@ not exist: ``jobs.load`` raises the same NotFoundError, lists narrow by ``is_vis
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -51,12 +54,13 @@ SERVICE = Caller(None, frozenset(Scope))
 # A request of which nothing is known yet: sees and may nothing.
 STRANGER = Caller(None, frozenset())
 NO_OWNER = 0  # in columns that cannot be NULL
+_acting_for: ContextVar[Caller] = ContextVar("acting_for", default=SERVICE)
 
 
 def current() -> Caller:
     """Whoever is asking."""
     if not has_request_context():
-        return SERVICE
+        return _acting_for.get()
     caller: Caller = g.get("caller", STRANGER)
     return caller
 
@@ -64,6 +68,16 @@ def current() -> Caller:
 def enter(caller: Caller) -> None:
     """From here on the current request is this caller's."""
     g.caller = caller
+
+
+@contextmanager
+def acting_for(owner_id: int | None) -> Iterator[None]:
+    """Outside a request, until the end of the block: what is created belongs to this owner, in whose name it is."""
+    token = _acting_for.set(Caller(owner_id, SERVICE.scopes))
+    try:
+        yield
+    finally:
+        _acting_for.reset(token)
 
 
 def is_visible(owned: Any = Job) -> ColumnElement[bool]:

@@ -14,10 +14,10 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app import queues
-from app.domain import cancellations, chores, idempotency, transactions, workers
+from app.domain import cancellations, chores, idempotency, reports, transactions, workers
 from app.errors import UnavailableError
 from app.extensions import settings
-from app.models import Chunk
+from app.models import Chunk, Report, Upload
 from app.sql import db_now
 
 log = structlog.get_logger()
@@ -51,7 +51,17 @@ def recover() -> int:
     due = transactions.read(_count_due)
     if due:
         queues.ring(due)
+    reports.wake()
+    if transactions.read(_has_to_build):
+        queues.ring_builder()
     return due
+
+
+def _has_to_build(session: Session) -> bool:
+    return any(
+        session.execute(select(table.due_at).where(table.due_at <= db_now()).limit(1)).first()
+        for table in (Upload, Report)
+    )
 
 
 def _count_due(session: Session) -> int:

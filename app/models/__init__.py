@@ -13,6 +13,7 @@ from app.models.keys import ApiKey
 from app.models.requests import IdempotencyKey
 from app.models.stores import Store
 from app.models.totals import Total
+from app.models.uploads import Report, ReportState, Upload, UploadFile, UploadState
 from app.models.workers import Worker
 
 __all__ = [
@@ -26,8 +27,13 @@ __all__ = [
     "Job",
     "JobSource",
     "JobState",
+    "Report",
+    "ReportState",
     "Store",
     "Total",
+    "Upload",
+    "UploadFile",
+    "UploadState",
     "Visit",
     "VisitState",
     "Worker",

@@ -20,6 +20,7 @@ from app.errors import (
     ManifestError,
     NotFoundError,
     QueueFullError,
+    ReportFailedError,
     StorageError,
     StoredFileMissingError,
     TooLargeError,
@@ -59,6 +60,7 @@ STATUS: dict[type[ImagejobsError], int] = {
     TooManyRequestsError: 429,
     QueueFullError: 503,
     UnavailableError: 503,
+    ReportFailedError: 500,
     StorageError: 503,
     StoredFileMissingError: 404,
 }

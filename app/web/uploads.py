@@ -1,0 +1,211 @@
+"""The upload page: people drop photos or a zip, hand them in, and find the results under an address of their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response, request, session, url_for
+from flask_openapi import APIBlueprint, Tag
+from werkzeug.exceptions import BadRequest
+
+from app.domain import notices, reports, uploads
+from app.domain.files import StoredFile
+from app.domain.uploads import Overview
+from app.errors import ArchiveError, DecodeError, InvalidRequestError, NotFoundError, ReportFailedError, TooLargeError
+from app.extensions import settings
+from app.models import Report, ReportState, UploadState
+from app.reports import drawing
+from app.web import files, multipart
+from app.web.auth import needs
+from app.web.documents import uploads as documents
+from app.web.errors import prefers_page
+from app.web.rendering import page
+from app.web.requests import answer, validated
+from app.web.schemas import uploads as schemas
+
+blueprint = APIBlueprint("uploads", __name__, abp_tags=[Tag(name="uploads", description="Photos handed in by people")])
+
+# Several tabs may be open: each page names its own among these.
+SESSION_KEY = "submissions"
+MOST_SUBMISSIONS = 10
+FIELD_PREFIX = "file"
+POLL_SECONDS = 2
+
+
+@blueprint.get("/upload", **documents.show)
+@validated
+@needs("submit")
+def show() -> Response:
+    """A page to drop photos on; it begins a new submission."""
+    submission = uploads.new_id()
+    session[SESSION_KEY] = [*_submissions(), submission][-MOST_SUBMISSIONS:]
+    return _form(submission)
+
+
+@blueprint.post("/upload", **documents.upload)
+@validated
+@needs("submit")
+def upload() -> Response:
+    """Add images, or zips of images, to the submission."""
+    submission, stored = None, []
+    for part in multipart.parts(settings.UPLOAD_MAX_BYTES):
+        if part.file is None:
+            submission = _known(part.value) if part.name == "submission" else submission
+        elif part.name.startswith(FIELD_PREFIX) and part.filename:
+            submission = submission or _current()
+            stored.append(_add(submission, part))
+    submission = submission or _current()
+    taken = [file for file in stored if file.error is None]
+    if not stored:
+        raise BadRequest("there is no file in it: send one in a field whose name begins with file")
+    if prefers_page():
+        return _form(submission, files=stored)
+    if not taken:
+        return answer(schemas.UploadRefused(error=f"{stored[0].name}: {stored[0].error}", files=stored), 400)
+    return answer(schemas.UploadAnswer(submission=submission, files=stored, stored=len(taken)))
+
+
+def _add(submission: str, part: multipart.Part) -> schemas.UploadedFile:
+    assert part.file is not None
+    try:
+        file = uploads.add(submission, part.filename, part.file)
+    except DecodeError as error:
+        return schemas.UploadedFile(name=part.filename, status="refused", error=error.message)
+    except TooLargeError as error:
+        return schemas.UploadedFile(name=part.filename, status="refused", error=str(error))
+    return schemas.UploadedFile(name=part.filename, status="stored", bytes=file.bytes)
+
+
+@blueprint.post("/process_redis", **documents.hand_in)
+@validated
+@needs("submit")
+def hand_in() -> Response:
+    """Queue the submission."""
+    submission = _known(request.form.get("submission", "")) or _current_or_none()
+    try:
+        uploads.hand_in(submission, request.form.get("email", ""))
+    except InvalidRequestError as error:
+        if not prefers_page():
+            raise
+        return _form(submission or _current(), status=400, problem=str(error))
+    assert submission is not None
+    results = url_for(".results", id=submission, _external=True)
+    if prefers_page():
+        return page("uploads/queued.html", section="uploads.show", results=results, has_mail=_has_mail(submission))
+    return answer(schemas.HandedIn(submission=submission, results=results))
+
+
+def _has_mail(submission: str) -> bool:
+    return bool(uploads.get(submission).upload.email) and notices.is_possible()
+
+
+@blueprint.get("/results/<id>", **documents.results)
+@validated
+def results(path: schemas.ResultPath, query: schemas.ResultQuery) -> Response:
+    """The zip once it is ready, before that how far it is; to a browser the page."""
+    found = uploads.get(path.id)
+    if prefers_page():
+        return _results_page(found, query.after)
+    return _file(found, "zip")
+
+
+@blueprint.get("/results/<id>.<ending>", **documents.download)
+@validated
+def download(path: schemas.ResultFilePath) -> Response:
+    """One of the files of the results: zip, xlsx, csv, json."""
+    if path.ending not in reports.TYPES:
+        raise NotFoundError("no such file")
+    return _file(uploads.get(path.id), path.ending)
+
+
+def _file(found: Overview, ending: str) -> Response:
+    if found.upload.state is UploadState.REFUSED:
+        raise ArchiveError(str(found.upload.error_message))
+    report = found.report
+    if report is not None and report.state is ReportState.FAILED:
+        raise ReportFailedError(str(report.error_message))
+    if report is None or report.state is not ReportState.DONE:
+        return answer(_progress(found), 202, {"Retry-After": str(POLL_SECONDS)})
+    return files.send(_stored(report, ending), as_attachment=True)
+
+
+def _stored(report: Report, ending: str) -> StoredFile:
+    stat = reports.stat(report, ending)
+    assert report.built_at is not None
+    return StoredFile(
+        key=stat.key,
+        bytes=stat.bytes,
+        sha256=f"{stat.key.rpartition('/')[0][-32:]}-{ending}",  # built once under this name, and never changed
+        content_type=reports.TYPES[ending],
+        stored_at=report.built_at,
+        name=f"{report.name}.{ending}",
+    )
+
+
+def _progress(found: Overview) -> schemas.ProgressAnswer:
+    job, left = found.job, found.remaining
+    return schemas.ProgressAnswer(
+        status=found.stage,
+        place=found.place,
+        job_id=found.upload.job_id,
+        images=job.images_total if job else None,
+        images_done=job.images_done if job else 0,
+        images_failed=job.images_failed if job else 0,
+        percent=found.percent,
+        remaining=schemas.Remaining(least_seconds=left[0], most_seconds=left[1]) if left else None,
+    )
+
+
+def _results_page(found: Overview, after: int) -> Response:
+    gallery = uploads.find_photos(found, after=after) if found.is_ready else None
+    return page(
+        "uploads/results.html",
+        fragment="uploads/_results.html",
+        section="uploads.show",
+        found=found,
+        gallery=gallery,
+        after=after,
+        colour=drawing.colour_number,
+        has_mail=bool(found.upload.email) and notices.is_possible(),
+    )
+
+
+def _form(submission: str, *, status: int = 200, **values: Any) -> Response:
+    return page(
+        "uploads/form.html",
+        status=status,
+        section="uploads.show",
+        submission=submission,
+        collected=uploads.collected(submission),
+        needs_email=settings.UPLOAD_EMAIL_REQUIRED,
+        sends_mail=notices.is_possible(),
+        most_bytes=settings.UPLOAD_MAX_BYTES,
+        most_image_bytes=settings.FETCH_MAX_BYTES,
+        keep_days=settings.KEEP_DAYS,
+        email=request.form.get("email", "") if request.mimetype != "multipart/form-data" else "",
+        **values,
+    )
+
+
+def _submissions() -> list[str]:
+    known = session.get(SESSION_KEY, [])
+    return known if isinstance(known, list) else []
+
+
+def _known(submission: str) -> str | None:
+    """The submission, where this browser has begun it."""
+    return submission if submission in _submissions() else None
+
+
+def _current_or_none() -> str | None:
+    known = _submissions()
+    return known[-1] if known else None
+
+
+def _current() -> str:
+    """The newest submission of this browser; a program that never asked for the page begins one here."""
+    known = _current_or_none()
+    if known is None:
+        known = uploads.new_id()
+        session[SESSION_KEY] = [known]
+    return known
