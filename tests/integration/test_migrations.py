@@ -17,7 +17,20 @@ from app.extensions import MIGRATIONS, db
 from config import Settings
 from testbed.mariadb import MariaDB
 
-TABLES = {"stores", "jobs", "visits", "chunks", "images", "idempotency_keys", "workers", "totals", "api_keys"}
+TABLES = {
+    "stores",
+    "jobs",
+    "visits",
+    "chunks",
+    "images",
+    "idempotency_keys",
+    "workers",
+    "totals",
+    "api_keys",
+    "reports",
+    "uploads",
+    "upload_files",
+}
 
 
 @pytest.fixture(params=["sqlite", "mariadb"])
