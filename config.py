@@ -82,6 +82,8 @@ class Settings(BaseModel):
         "reverse proxy in front; `unix` for one that comes by a Unix socket.",
     )
 
+    FLOWER_URL: str = Field("", description="Where Flower runs, for the control room to link to.")
+
     WEB_THREADS: int = Field(8, ge=1, le=256, description="Threads of a web process.")
     WORKER_PROCESSES: int = Field(2, ge=1, le=256, description="Worker processes started by `make run`.")
     WORKER_SOURCES: str = Field(
@@ -256,6 +258,13 @@ class Settings(BaseModel):
     def _is_location(cls, value: str) -> str:
         if value and not re.fullmatch(r"(/[A-Za-z0-9_-]+)+/", value):
             raise ValueError("must begin and end with a slash, e.g. /_files/")
+        return value
+
+    @field_validator("FLOWER_URL")
+    @classmethod
+    def _is_link(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://", "/")):
+            raise ValueError("must begin with http://, https:// or /")
         return value
 
     @field_validator("REDIS_URL")

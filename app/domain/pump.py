@@ -26,7 +26,7 @@ from app import memory
 from app.domain import claims, workers
 from app.domain.conveyor import Conveyor, ConveyorOptions
 from app.domain.hands import Hands
-from app.domain.workers import BEAT_SECONDS, Identity, Progress
+from app.domain.workers import BEAT_SECONDS, Identity, Pace, Progress
 from app.domain.writer import Writer
 from app.errors import UnavailableError
 
@@ -72,6 +72,7 @@ class Pump:
         self._look_at = 0.0  # ... and from then on without a slice
         self._is_stopping = False
         self._has_ended = threading.Event()
+        self._pace = Pace()
         self._starting = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._heart: list[threading.Thread] = []
@@ -203,10 +204,13 @@ class Pump:
 
     def _tell(self, *, is_last: bool = False) -> bool:
         me = self._options.me
+        settled = self._writer.written
         try:
             if is_last:
                 workers.leave(me.name)
-            elif not workers.beat(me.name, in_flight=self._hands.images, settled=self._writer.written):
+            elif not workers.beat(
+                me.name, in_flight=self._hands.images, settled=settled, rate=self._pace.since_last(settled)
+            ):
                 workers.join(me)
         except (UnavailableError, DBAPIError) as error:
             # Nobody is served worse because a row is missing.

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, union_all
@@ -254,6 +254,11 @@ def _hinted(query: Select[Any], wanted: Wanted) -> Select[Any]:
     return query.with_hint(Visit, f"FORCE INDEX ({index})", "mysql")
 
 
+def narrowed(session: Session, query: Any, wanted: Wanted, states: Sequence[VisitState] = tuple(VisitState)) -> Any:
+    """A query of visits, narrowed to those that are wanted."""
+    return _hinted(query, wanted).where(Visit.state.in_(states), *_matches(session, wanted))
+
+
 def _matches(session: Session, wanted: Wanted) -> list[Any]:
     conditions: list[Any] = [access.is_of_visible_job(Visit.job_id)]
     if wanted.start:
@@ -305,12 +310,23 @@ def _find_groups(session: Session, wanted: Wanted, group: Group) -> list[GroupRo
     known = _stores(session, (str(row.key) for row in found))
     for row in found:
         row.area, row.name = known.get(str(row.key), (None, "not in the store master"))
-    if group is Group.STORE:
-        return found
-    areas = _merged(found, lambda row: row.area)
-    for row in areas:
-        row.area, row.name = None, ""
-    return areas
+    return found if group is Group.STORE else by_area(found)
+
+
+def by_area(stores: Iterable[GroupRow]) -> list[GroupRow]:
+    """Rows of stores added up, by area; those that are not in the store master come last."""
+    return sorted(_merged(stores, lambda row: row.area), key=lambda row: (row.key is None, row.key))
+
+
+def gaps(days: Sequence[GroupRow], *, at_least: int) -> list[tuple[date, date, int]]:
+    """Stretches without a visit between days that have some, in their order: first and last day, and how many."""
+    dates = [row.key for row in days if isinstance(row.key, date)]
+    found = []
+    for earlier, later in pairwise(dates):
+        length = (later - earlier).days - 1
+        if length >= at_least:
+            found.append((earlier + timedelta(days=1), later - timedelta(days=1), length))
+    return found
 
 
 def _as_date(day: Any) -> date:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from sqlalchemy import delete, insert, or_, select, update
@@ -40,12 +41,15 @@ def join(me: Identity) -> None:
     transactions.run(work)
 
 
-def beat(name: str, *, in_flight: int, settled: int) -> bool:
-    """Tell that this process lives; False where its row is gone. One write by primary key."""
+def beat(name: str, *, in_flight: int, settled: int, rate: float = 0.0) -> bool:
+    """Tell that this process lives; False where its row is gone. One write by primary key.
+
+    ``rate`` is in results a second, by the process's own clock, since the beat before.
+    """
     has_progressed = or_(Worker.settled != settled, in_flight == 0)  # type: ignore[arg-type]
 
     def work(session: Session) -> bool:
-        values = {"seen_at": db_now(), "in_flight": in_flight, "settled": settled}
+        values = {"seen_at": db_now(), "in_flight": in_flight, "settled": settled, "rate": rate}
         of_me = update(Worker).where(Worker.name == name)
         session.execute(of_me.where(has_progressed).values(progressed_at=db_now()))
         return bool(session.execute(of_me.values(**values)).rowcount)  # type: ignore[attr-defined]
@@ -69,6 +73,21 @@ def forget() -> None:
     """Delete the rows of workers that have not been seen for a day."""
     gone = delete(Worker).where(Worker.seen_at < db_now(-FORGOTTEN_SECONDS))
     transactions.run(lambda session: session.execute(gone))
+
+
+class Pace:
+    """How fast a worker's count of results grows."""
+
+    def __init__(self) -> None:
+        self._at = time.monotonic()
+        self._settled = 0
+
+    def since_last(self, settled: int) -> float:
+        """Results a second since it was last asked."""
+        now = time.monotonic()
+        seconds, grown = now - self._at, settled - self._settled
+        self._at, self._settled = now, settled
+        return grown / seconds if seconds > 0 else 0.0
 
 
 class Progress:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, String
+from sqlalchemy import BigInteger, Double, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import BYTEWISE, Base
@@ -23,6 +23,7 @@ class Worker(Base):
     slots: Mapped[int]
     in_flight: Mapped[int]  # images held without a result
     settled: Mapped[int] = mapped_column(BigInteger)  # results written since its start
+    rate: Mapped[float] = mapped_column(Double, server_default="0")  # results a second, since the beat before
     started_at: Mapped[datetime]
     seen_at: Mapped[datetime]
     progressed_at: Mapped[datetime]  # when ``settled`` last went up, or it held nothing

@@ -20,6 +20,11 @@ def number(value: float | None, digits: int = 0) -> str:
     return NOTHING if value is None else f"{value:,.{digits}f}"
 
 
+def counted(value: int, noun: str) -> str:
+    """``1 job``, ``2 jobs``"""
+    return f"{number(value)} {noun}{'' if value == 1 else 's'}"
+
+
 def share(part: float, whole: float) -> str:
     """``12.3 %``; 100 and 0 only where it is all or nothing."""
     if not whole:
@@ -105,6 +110,7 @@ def pair(value: str) -> tuple[str, str]:
 
 FILTERS: dict[str, Callable[..., Any]] = {
     "number": number,
+    "counted": counted,
     "share": share,
     "moment": moment,
     "day": day,

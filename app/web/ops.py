@@ -31,7 +31,7 @@ def release() -> str:
 def index() -> Response:
     """What this service is; a browser is led to the dashboard."""
     if prefers_page():
-        return redirect(url_for("pages.overview" if "pages.overview" in current_app.view_functions else "pages.jobs"))  # type: ignore[return-value]
+        return redirect(url_for("pages.overview"))  # type: ignore[return-value]
     routes = sorted({rule.rule for rule in current_app.url_map.iter_rules() if not rule.endpoint.endswith("static")})
     return answer(schemas.IndexAnswer(service="imagejobs", version=release(), routes=routes))
 

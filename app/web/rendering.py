@@ -7,6 +7,7 @@ asked of the outside, and no page holds a script or a style of its own.
 from __future__ import annotations
 
 import hashlib
+import json
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def register(app: Flask) -> None:
 def page(template: str, *, status: int = 200, fragment: str | None = None, **values: Any) -> Response:
     """The rendered ``template``, or its ``fragment`` where the page that is open asks for what has changed."""
     is_fragment = fragment is not None and FRAGMENT_HEADER in request.headers
-    text = render_template(fragment if is_fragment and fragment else template, **values)
+    text = render_template(fragment if is_fragment and fragment else template, status=status, **values)
     answer = Response(text, status, mimetype="text/html")
     answer.headers["Content-Security-Policy"] = POLICY
     # Not "no-referrer": a browser would then hide from us, too, where a form was sent from.
@@ -100,10 +101,10 @@ def changed(**values: Any) -> str:
     return url_for(request.endpoint or "", **(request.view_args or {}), **wanted)
 
 
-def sample_curl() -> str:
+def sample_curl(store_id: str = "S00339218") -> str:
     """The command that submits a first job to this very service."""
     return (
         f'curl {url_for("jobs.submit", _external=True)} -d \'{{"count": 1, "visits": [\n'
-        '  {"store_id": "S00339218", "visit_time": "2020-09-02T00:00:53Z",\n'
+        f'  {{"store_id": {json.dumps(store_id)}, "visit_time": "2020-09-02T00:00:53Z",\n'
         '   "image_url": ["https://www.python.org/static/img/python-logo.png"]}]}\''
     )

@@ -104,7 +104,7 @@ def test_retry_says_what_will_happen_before_it_happens(site: Site, stores: None,
     expect(page.locator("main")).to_contain_text("3 images that failed with http_404 are downloaded and read again")
     watched.expect_accessible()
     page.get_by_role("button", name="Try 3 images again").click()
-    expect(page.get_by_role("status").first).to_have_text("3 images are tried again.")
+    expect(page.get_by_role("status").first).to_have_text("3 images tried again.")
     page.get_by_role("link", name="Cancel").click()
     expect(page.locator("main")).to_contain_text("3 images that are still open are cancelled")
     page.get_by_role("button", name="Cancel the job").click()

@@ -11,6 +11,7 @@ from app.domain import cancellations, jobs, listings, retries, statuses
 from app.domain.jobs import JobFilter
 from app.domain.listings import ImageFilter
 from app.domain.retries import RetryFilter
+from app.extensions import settings
 from app.models import JobSource, JobState
 from app.web.auth import needs
 from app.web.pages.base import blueprint
@@ -113,7 +114,15 @@ def _as_sent(visit: listings.SentVisit, urls: list[str]) -> dict[str, object]:
 @validated
 def get_image(path: schemas.ImagePath) -> Response:
     found = listings.get_image(path.job_id, path.seq)
-    return page("jobs/image.html", section="pages.jobs", found=found, job=found.job, image=found.image)
+    return page(
+        "jobs/image.html",
+        section="pages.jobs",
+        found=found,
+        job=found.job,
+        image=found.image,
+        # A link into a bucket leads to another site, whose pictures the policy of our pages keeps out.
+        is_shown_here=not settings.FILES_LINK_SECONDS,
+    )
 
 
 @blueprint.get("/jobs/<int:job_id>/cancel", endpoint="ask_cancel")

@@ -59,6 +59,34 @@ class PeriodQuery(Request):
     store: fields.StoreId | None = None
 
 
+class OverviewQuery(PeriodQuery):
+    silent: int = Field(7, ge=1, le=3650, description="Days without a visit after which a store counts as silent.")
+
+
+class StoresQuery(Request):
+    search: fields.Text | None = None
+    area: fields.Text | None = None
+    cursor: str | None = None
+
+
+class LoadedQuery(Request):
+    """What a load came to, told on the page that it leads to."""
+
+    added: int | None = None
+    changed: int | None = None
+    unchanged: int | None = None
+    refused: int | None = None
+
+
+class StorePath(Request):
+    store_id: str
+
+
+class StoreQuery(Request):
+    start: fields.RangeStart | None = None
+    end: fields.RangeEnd | None = None
+
+
 class VisitsQuery(PeriodQuery):
     job: int | None = Field(None, ge=1)
     state: VisitState | None = None

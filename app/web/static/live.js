@@ -1,5 +1,5 @@
 // Parts of a page that change: <div data-live="address" data-seconds="2"> is filled anew with what the server renders.
-// Without data-seconds it is filled once. A part that says data-done in what it got is left alone from then on.
+// Without data-seconds it is filled once; with data-first at once and then again. A part that says data-done in what it got is left alone from then on.
 (() => {
   const state = () => document.getElementById("live-state");
   const say = (sentence) => { if (state() && state().textContent !== sentence) state().textContent = sentence; };
@@ -13,6 +13,7 @@
 
   const fill = async (part) => {
     const answer = await fetch(part.dataset.live, { headers: { "X-Fragment": "1" }, redirect: "manual" });
+    if (answer.status === 401) return location.reload(); // the session is over
     if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
     const text = await answer.text();
     if (isInUse(part)) return;
@@ -40,7 +41,8 @@
       // A view that is dear to compute is asked for less often.
       if (!isDone()) again(Math.max(wait, 5 * (performance.now() - started)));
     }
-    if (!isDone()) again(pause);
+    if ("first" in part.dataset) look();
+    else if (!isDone()) again(pause);
   };
 
   document.addEventListener("DOMContentLoaded", () => {
