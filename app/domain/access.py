@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any
 
 from flask import g, has_request_context
-from sqlalchemy import ColumnElement, exists, true
+from sqlalchemy import ColumnElement, true
 
 from app.models import Job
 
@@ -85,10 +85,3 @@ def is_visible(owned: Any = Job) -> ColumnElement[bool]:
     caller = current()
     # A comparison with NULL is never true: who has no owner and does not see all sees nothing.
     return true() if caller.sees_all else owned.owner_id == caller.owner_id
-
-
-def is_of_visible_job(job_id: Any) -> ColumnElement[bool]:
-    """The same for a row that belongs to the job with this id."""
-    if current().sees_all:
-        return true()
-    return exists().where(Job.id == job_id, is_visible(Job)).correlate_except(Job)

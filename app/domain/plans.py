@@ -156,6 +156,7 @@ class Plan:
         row = {
             "job_id": job_id,
             "seq": seq,
+            "owner_id": access.current().owner_id,
             "store_id": visit.store_id,
             "visited_at": visit.visited_at,
             "visited_as_sent": visit.visited_as_sent,

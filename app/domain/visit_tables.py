@@ -1,8 +1,9 @@
 """Visits in whatever state as tables: one row a visit, or a row for each store, area, day or week.
 
 Rows are read along ``ix_visits_time`` (state, visited_at, store_id, then the primary key) or, of one store, along
-``ix_visits_store``; each state is one stretch of the index, so a page of a million visits costs its own size. Groups
-read every visit of their period. Perimeters are of visits whose images all succeeded, as ``GET /api/visits`` has them.
+``ix_visits_store``; whoever sees only what is their own has two like them with the owner in front. Each state is one
+stretch of the index, so a page of a million visits costs its own size. Groups read every visit of their period.
+Perimeters are of visits whose images all succeeded, as ``GET /api/visits`` has them.
 """
 
 from __future__ import annotations
@@ -132,7 +133,7 @@ def _last_days(session: Session, days: int) -> tuple[date, date] | None:
 def _latest(session: Session, *, before: datetime | None) -> datetime | None:
     """The last visit's time; a look at the end of each state's stretch of the index."""
     is_before = [Visit.visited_at < before] if before else []
-    visible = access.is_of_visible_job(Visit.job_id)
+    visible = access.is_visible(Visit)
     each = [select(func.max(Visit.visited_at).label("at")).where(Visit.state == state, *is_before, visible)
             for state in VisitState]  # fmt: skip
     return session.scalar(select(func.max(union_all(*each).subquery().c.at)))
@@ -250,7 +251,8 @@ def _hinted(query: Select[Any], wanted: Wanted) -> Select[Any]:
     """A server would often rather read and sort the whole table than walk an index that ends where the page does."""
     if wanted.job_id is not None:
         return query.with_hint(Visit, "FORCE INDEX (PRIMARY)", "mysql")
-    index = "ix_visits_store" if wanted.store_id else "ix_visits_time"
+    owner = "" if access.current().sees_all else "owner_"
+    index = f"ix_visits_{owner}store" if wanted.store_id else f"ix_visits_{owner}time"
     return query.with_hint(Visit, f"FORCE INDEX ({index})", "mysql")
 
 
@@ -260,7 +262,7 @@ def narrowed(session: Session, query: Any, wanted: Wanted, states: Sequence[Visi
 
 
 def _matches(session: Session, wanted: Wanted) -> list[Any]:
-    conditions: list[Any] = [access.is_of_visible_job(Visit.job_id)]
+    conditions: list[Any] = [access.is_visible(Visit)]
     if wanted.start:
         conditions.append(Visit.visited_at >= wanted.start)
     if wanted.end:
@@ -362,7 +364,7 @@ def _aggregate(session: Session, wanted: Wanted, key: Any) -> list[GroupRow]:
     )
     if _count(session, wanted, most=MANY) <= MANY:
         query = _hinted(query, wanted)
-    else:
+    elif access.current().sees_all:
         query = query.with_hint(Visit, "IGNORE INDEX (ix_visits_time, ix_visits_store)", "mysql")
     query = query.where(Visit.state.in_(_states(wanted)), *_matches(session, wanted)).group_by(key)
     return [GroupRow(row[0], "", None, *map(int, row[1:])) for row in session.execute(query)]

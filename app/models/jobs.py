@@ -86,11 +86,15 @@ class Visit(Base):
     __table_args__ = (
         Index("ix_visits_store", "store_id", "state", "visited_at"),  # what GET /api/visits walks
         Index("ix_visits_time", "state", "visited_at", "store_id"),  # what the pages walk
+        # The same two for whoever sees only what is their own.
+        Index("ix_visits_owner_store", "owner_id", "store_id", "state", "visited_at"),
+        Index("ix_visits_owner_time", "owner_id", "state", "visited_at", "store_id"),
         BYTEWISE | {"sqlite_with_rowid": False},
     )
 
     job_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     seq: Mapped[int] = mapped_column(primary_key=True)
+    owner_id: Mapped[int | None] = mapped_column(BigInteger)  # the job's
     store_id: Mapped[str] = mapped_column(String(64))
     visited_at: Mapped[datetime]
     visited_as_sent: Mapped[str] = mapped_column(String(64))
