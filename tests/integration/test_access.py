@@ -9,10 +9,14 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import event
 
 from app.domain import access, jobs
+from app.domain import visits as domain_visits
 from app.domain.access import Caller, Scope
+from app.domain.visits import VisitFilter
 from app.errors import NotFoundError
+from app.extensions import db
 from app.web import auth
 from tests.integration import hands, photos
 
@@ -113,3 +117,21 @@ def test_a_request_of_which_nothing_is_known_sees_nothing(app: Flask, job: int) 
         assert access.current().scopes == frozenset()
         with pytest.raises(NotFoundError):
             jobs.get(job)
+
+
+def test_an_owners_visits_are_read_along_their_own_index(app: Flask, job: int, backend: Backend) -> None:
+    if backend.name == "sqlite":
+        pytest.skip("its planner needs no hints, and its plans tell no rows")
+    statements: list[tuple[str, Any]] = []
+    with app.test_request_context():
+        access.enter(OURS)
+        event.listen(db.engine, "before_cursor_execute", lambda *call: statements.append((call[2], call[3])))
+        found = domain_visits.find(VisitFilter(area="710006"), cursor=None, per_page=10, with_total=True)
+        assert (len(found.visits), found.total) == (1, 1)
+        walks = [each for each in statements if "visits.state" in each[0]]
+        assert len(walks) == 2
+        with db.engine.connect() as connection:
+            for statement, parameters in walks:
+                plan = connection.exec_driver_sql(f"EXPLAIN {statement}", parameters).mappings().all()
+                assert "ix_visits_owner_store" in [step["key"] for step in plan]
+                assert not any("filesort" in (step["Extra"] or "") for step in plan)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 from flask import Flask
@@ -19,21 +19,23 @@ from werkzeug.test import TestResponse
 from app.domain import keys
 from app.domain.access import Scope
 from app.domain.keys import NewKey
-from tests.integration import hands
+from tests.integration import hands, photos
 
 # Nothing of anybody's: answered without a key too.
 PUBLIC = {
     *("/", "/health", "/live", "/metrics", "/openapi.json", "/docs", "/docs/start.js", "/docs/static/<path:filename>"),
+    *("/ping/", "/dashboard/login", "/dashboard/logout"),
     *("/dashboard/static/<path:filename>", "/dashboard/bootstrap/<path:filename>"),
 }
 ADMIN = {"/api/keys", "/api/keys/<int:key_id>", "/api/keys/<int:key_id>/revoke"}
 # Makes something of the caller's own, and shows nothing that was there before.
-CREATES = {"/api/submit/"}
+CREATES = {"/api/submit/", "/upload_image_batch", "/api/v1/images_info/"}
 # Shows or changes what the path or the query names.
-OF_A_JOB = {
+OWNED = {
     "/api/status?jobid=<int:job_id>",
     "/api/jobs/<int:job_id>",
     "/api/jobs/<int:job_id>/images",
+    "/api/jobs/<int:job_id>/images/<int:seq>/file",
     "/api/jobs/<int:job_id>/errors",
     "/api/jobs/<int:job_id>/results.json",
     "/api/jobs/<int:job_id>/results.jsonl",
@@ -47,17 +49,23 @@ OF_A_JOB = {
     "/dashboard/jobs/<int:job_id>/request.json",
     "/dashboard/jobs/<int:job_id>/retry",
     "/dashboard/jobs/<int:job_id>/stores",
+    "/uploads/<name>",
 }
+# Pages that lead to a change.
+ASKS = {"/dashboard/jobs/<int:job_id>/cancel", "/dashboard/jobs/<int:job_id>/retry"}
 # Shows what is the caller's own of all there is.
 LISTS = {
     "/api/jobs",
     "/api/visits?startdate=2020-09-01&enddate=2020-09-30&total=1",
+    "/image_batches?page=1&per_page=100",
     "/dashboard/jobs",
     "/dashboard/visits?startdate=2020-09-01&enddate=2020-09-30",
     "/dashboard/visits.csv?startdate=2020-09-01&enddate=2020-09-30",
     "/dashboard/visits.xlsx?startdate=2020-09-01&enddate=2020-09-30",
 }
 NOWHERE = 999_999_999
+NO_FILE = "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa.jpg"
+NOTHING = {"job_id": NOWHERE, "seq": 0, "name": NO_FILE}
 METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE"}
 # Of this request, and of nothing else.
 VOLATILE = ("X-Request-ID", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "Date", "Set-Cookie")
@@ -78,7 +86,7 @@ class Asker:
         self.client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {made.text}"
         self.client.environ_base["HTTP_SEC_FETCH_SITE"] = "same-origin"
 
-    def ask(self, method: str, address: str, **values: object) -> TestResponse:
+    def ask(self, method: str, address: str, values: Mapping[str, object] = NOTHING) -> TestResponse:
         for name, value in values.items():
             address = re.sub(rf"<(\w+:)?{name}>", str(value), address)
         return self.client.open(address, method=method, buffered=True)
@@ -102,13 +110,19 @@ def methods_of(app: Flask, rule: str) -> Iterator[str]:
             yield from sorted((known.methods or set()) & METHODS)
 
 
-def a_job(asker: Asker) -> int:
+def a_job(asker: Asker) -> dict[str, object]:
     visits = [hands.visit(images=2), hands.visit("S01408764", images=2)]
-    return hands.submit(asker.client, *visits, metadata={"note": "ours"})
+    return NOTHING | {"job_id": hands.submit(asker.client, *visits, metadata={"note": "ours"})}
+
+
+def a_batch(asker: Asker) -> dict[str, object]:
+    job_id = asker.client.post("/upload_image_batch", json=[photos.item()]).json["job_id"]
+    [batch] = asker.client.get("/image_batches?page=1&per_page=1").json
+    return {"job_id": job_id, "seq": 0, "name": batch["images"][0]["file_path"].rpartition("/")[2]}
 
 
 def test_every_route_is_in_one_of_the_lists(app: Flask) -> None:
-    listed = [rule.partition("?")[0] for rules in (PUBLIC, ADMIN, CREATES, OF_A_JOB, LISTS) for rule in rules]
+    listed = [rule.partition("?")[0] for rules in (PUBLIC, ADMIN, CREATES, OWNED, LISTS) for rule in rules]
     assert sorted(listed) == sorted({rule.rule for rule in app.url_map.iter_rules()}), "see the top of this file"
 
 
@@ -126,41 +140,38 @@ def test_the_routes_of_admin_are_for_admin(app: Flask) -> None:
     plain, admin = Asker(app), Asker(app, Scope.ADMIN)
     for rule in sorted(ADMIN):
         for method in methods_of(app, rule):
-            assert plain.ask(method, rule, key_id=1).status_code == 403
-            assert plain.ask(method, rule, key_id=NOWHERE).status_code == 403
-            assert admin.ask(method, rule, key_id=NOWHERE).status_code in (200, 201, 404)
+            assert plain.ask(method, rule, {"key_id": 1}).status_code == 403
+            assert plain.ask(method, rule, {"key_id": NOWHERE}).status_code == 403
+            assert admin.ask(method, rule, {"key_id": NOWHERE}).status_code in (200, 201, 404)
 
 
 @pytest.mark.parametrize("scope", [Scope.SUBMIT, Scope.READ])
 def test_one_scope_does_not_open_what_needs_the_other(app: Flask, scope: Scope) -> None:
     asker = Asker(app, scope)
-    for rule in sorted(CREATES | OF_A_JOB | LISTS):
+    for rule in sorted(CREATES | OWNED | LISTS):
         for method in methods_of(app, rule):
-            answer = asker.ask(method, rule, job_id=NOWHERE, seq=0)
-            is_reading = method == "GET"
-            assert (answer.status_code == 403) == (is_reading != (scope is Scope.READ)), (method, rule)
+            is_reading = method == "GET" and rule not in ASKS
+            assert (asker.ask(method, rule).status_code == 403) == (is_reading != (scope is Scope.READ)), (method, rule)
 
 
-def test_what_is_of_a_job_is_answered_to_others_like_what_does_not_exist(app: Flask) -> None:
+def test_what_is_somebodys_is_answered_to_others_like_what_does_not_exist(app: Flask) -> None:
     hands.add_stores(app)
     ours, theirs = Asker(app), Asker(app)
     settled = a_job(ours)
     hands.work_off(app, lambda work: hands.failed(work) if work.seq == 0 else hands.done(work))
-    waiting = a_job(ours)
-    for job in (settled, waiting):
-        before = ours.client.get(f"/api/jobs/{job}").data
-        for rule in sorted(OF_A_JOB):
-            for method in methods_of(app, rule):
-                seen = told(theirs.ask(method, rule, job_id=job, seq=0))
-                assert seen == told(theirs.ask(method, rule, job_id=NOWHERE, seq=0)), (method, rule)
-                assert seen[0] in (400, 404), (method, rule)
-        assert ours.client.get(f"/api/jobs/{job}").data == before
-    # It was there: its owner and admin are answered otherwise.
+    things = [settled, a_job(ours), a_batch(ours)]
+    rules = [(method, rule) for rule in sorted(OWNED) for method in methods_of(app, rule)]
+    for thing in things:
+        before = ours.ask("GET", "/api/jobs/<int:job_id>", thing).data
+        for each in rules:
+            seen = told(theirs.ask(*each, thing))
+            assert seen == told(theirs.ask(*each)), each
+            assert seen[0] in (400, 404), each
+        assert ours.ask("GET", "/api/jobs/<int:job_id>", thing).data == before
+    # They were there: their owner and admin are answered otherwise.
     for asker in (ours, Asker(app, Scope.ADMIN)):
-        for rule in sorted(OF_A_JOB):
-            for method in methods_of(app, rule):
-                answer = asker.ask(method, rule, job_id=settled, seq=0)
-                assert answer.status_code not in (400, 404), (method, rule, answer.text[:200])
+        for each in rules:
+            assert {asker.ask(*each, thing).status_code for thing in things} - {400, 404}, each
 
 
 def test_lists_show_others_as_much_as_if_there_were_nothing(app: Flask) -> None:
@@ -169,6 +180,7 @@ def test_lists_show_others_as_much_as_if_there_were_nothing(app: Flask) -> None:
     rules = [(method, rule) for rule in sorted(LISTS) for method in methods_of(app, rule)]
     nothing = {each: told(theirs.ask(*each)) for each in rules}
     a_job(ours)
+    a_batch(ours)
     hands.work_off(app)
     for each in rules:
         assert told(theirs.ask(*each)) == nothing[each], each
