@@ -18,6 +18,7 @@ from app.domain.visits import VisitFilter
 from app.errors import NotFoundError
 from app.extensions import db
 from app.web import auth
+from tests.conftest import Backend
 from tests.integration import hands, photos
 
 OURS = Caller(7, frozenset({Scope.SUBMIT, Scope.READ}))
