@@ -131,7 +131,7 @@ def find(wanted: StoreFilter, *, cursor: str | None, per_page: int) -> tuple[lis
 
 
 def known_stores() -> Any:
-    """The query of KnownStore; its last visit is a stretch of ``ix_visits_store`` (of an owner: ``ix_visits_owner_store``) a store."""
+    """The query of KnownStore; its last visit is a stretch of ``ix_visits_store``, or the owner's, for each store."""
     latest = select(func.max(Visit.visited_at)).where(Visit.store_id == Store.id)
     visible = latest.where(access.is_visible(Visit)).correlate(Store).scalar_subquery()
     return select(Store.id, Store.area, Store.name, visible.label("last_visit_at")).order_by(Store.id)
