@@ -17,6 +17,7 @@ ImagejobsError
 ├── ReportFailedError           a report could not be built, and will not be (500)
 ├── MailError                   a mail was not taken by the server
 ├── UnavailableError            the database is away; try again later (503)
+├── BackupError                 a backup cannot be taken, or not be restored
 └── ImageError                  one image failed; carries a stable code
     ├── FetchError              ... while it was downloaded
     ├── DecodeError             ... while it was read
@@ -99,6 +100,10 @@ class ArchiveError(InvalidRequestError):
     def __init__(self, message: str, *, is_too_large: bool = False) -> None:
         super().__init__(message)
         self.is_too_large = is_too_large
+
+
+class BackupError(ImagejobsError):
+    """A backup cannot be taken or restored; the message says why, and nothing was lost by it."""
 
 
 class ImageError(ImagejobsError):

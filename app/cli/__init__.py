@@ -34,6 +34,8 @@ COMMANDS = {
     "run": Entry("app.cli.run:run_command", "Run the whole service until Ctrl-C."),
     "recover": Entry("app.cli.server:recover_command", "Find dropped work and ring for it, until stopped."),
     "purge": Entry("app.cli.server:purge_command", "Delete jobs that ended long ago, with their files."),
+    "backup": Entry("app.cli.backups:backup_command", "Copy the database and all files into a folder."),
+    "restore": Entry("app.cli.backups:restore_command", "Fill an empty database and storage from a backup."),
     "doctor": Entry("app.cli.checks:doctor_command", "Say how the service is, in sentences, also when parts are down."),
     "orphans": Entry("app.cli.orphans:orphans_command", "List, or remove, stored files that no image names."),
     "audit": Entry("app.cli.checks:audit_command", "Check that counters, chunks and images agree."),
