@@ -119,7 +119,7 @@ class Settings(BaseModel):
     FETCH_MAX_URL_BYTES: int = Field(8192, ge=2048, le=65_000, description="Longest URL in bytes.")
     FETCH_ALLOWED_NETWORKS: str = Field(
         "",
-        description="Networks (CIDR, by comma) that images may come from although "
+        description="Networks (CIDR, by comma) that images may come from, and webhooks go to, although "
         "they are private or special, e.g. `10.20.0.0/16`.",
     )
     FETCH_CA_BUNDLE: str = Field("", description="PEM file of certificate authorities to trust beside the public ones.")
@@ -149,6 +149,21 @@ class Settings(BaseModel):
     DECODE_MAX_MEMORY_MB: int = Field(
         1024, ge=256, le=65_536, description="Most memory (address space) of such a child, in megabytes."
     )
+
+    WEBHOOK_TIMEOUT_SECONDS: float = Field(15, gt=0, le=60, description="Most time for a webhook's receiver to answer.")
+    WEBHOOK_SENDS: int = Field(32, ge=1, le=512, description="Webhook messages on their way at once.")
+    WEBHOOK_SENDS_A_HOST: int = Field(8, ge=1, le=512, description="... to one host; to one that fails, a single one.")
+    WEBHOOK_ATTEMPTS: int = Field(12, ge=1, le=100, description="Most attempts a webhook message.")
+    WEBHOOK_RETRY_BASE_SECONDS: float = Field(
+        5, ge=0, le=3600, description="Wait before its second attempt; it grows fourfold each time, with jitter."
+    )
+    WEBHOOK_RETRY_MAX_SECONDS: float = Field(
+        14_400,
+        ge=0,
+        le=86_400,
+        description="Longest wait before an attempt. By default the last is after some 22 hours.",
+    )
+    WEBHOOK_KEEP_DAYS: float = Field(30, gt=0, description="How long what was sent, and what came of it, is kept.")
 
     JOB_MAX_IMAGES: int = Field(200_000, ge=1, description="Most images a job; past it 413.")
     BODY_MAX_BYTES: int = Field(64 * 1024 * 1024, ge=1024, description="Largest request body in bytes; past it 413.")

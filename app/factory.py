@@ -25,6 +25,7 @@ from app.web import (
     sessions,
     uploads,
     visits,
+    webhooks,
 )
 from app.web import errors as web_errors
 from app.web.documents.base import Api
@@ -64,6 +65,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         manifests.blueprint,
         results.blueprint,
         visits.blueprint,
+        webhooks.blueprint,
         keys.blueprint,
         uploads.blueprint,
         ops.blueprint,

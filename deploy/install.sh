@@ -150,7 +150,7 @@ install -d -o imagejobs -g imagejobs -m 0750 /var/lib/imagejobs
     while IFS= read -r line; do [[ "$line" =~ ^[A-Z][A-Z0-9_]*= ]] && export "$line"; done </etc/imagejobs/imagejobs.env
     exec .venv/bin/python db_create.py')
 
-services=(imagejobs-recover.service)
+services=(imagejobs-recover.service imagejobs-deliver.service)
 [[ -z "$web" ]] || services+=(imagejobs-web.service imagejobs-purge.timer)
 for number in $(seq "$workers"); do services+=("imagejobs-worker@$number.service"); done
 systemctl enable --quiet imagejobs.target "${services[@]}"

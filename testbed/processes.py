@@ -190,6 +190,11 @@ def recover(env: Mapping[str, str], log: Path) -> Process:
     return Process([sys.executable, "-m", "app.cli", "recover"], env=env, log=log).start()
 
 
+def deliver(env: Mapping[str, str], log: Path) -> Process:
+    """The sender of webhooks, started."""
+    return Process([sys.executable, "-m", "app.cli", "deliver"], env=env, log=log).start()
+
+
 def web(env: Mapping[str, str], log: Path, *, port: int) -> Process:
     """The web process, started and listening on ``port`` of 127.0.0.1."""
     argv = [sys.executable, "-m", "gunicorn", "--config", "deploy/gunicorn.conf.py"]

@@ -93,7 +93,8 @@ class ScriptedServer:
             while not self._is_closing and (head := _read_head(spoken)):
                 with self._lock:
                     self.requests.append(head)
-                if not self._answer(spoken, head.split(b" ", 2)[1].decode("latin-1")):
+                head, _, rest = head.partition(b"\r\n\r\n")
+                if not self._answer(spoken, self._take(spoken, head, rest)):
                     break
         except OSError:
             pass  # the client has gone
@@ -102,6 +103,10 @@ class ScriptedServer:
             with self._lock:
                 self.open_now -= 1
                 self._sockets.discard(connection)
+
+    def _take(self, connection: socket.socket, head: bytes, rest: bytes) -> str:
+        """The target to answer for a request; one that may have a body reads what is missing of it."""
+        return head.split(b" ", 2)[1].decode("latin-1")
 
     def _answer(self, connection: socket.socket, target: str) -> bool:
         """Serve one request; False where the connection ends with it."""

@@ -30,9 +30,11 @@ COMMANDS = {
     "cancel": Entry("app.cli.client:cancel_command", "Stop a job; results that are there stay."),
     "jobs": Entry("app.cli.client:jobs_command", "List jobs, newest first."),
     "visits": Entry("app.cli.client:visits_command", "List visits by store, area and period."),
+    "webhooks": Entry("app.cli.webhooks:webhooks_command", "Be told when jobs end: list, add, test, remove."),
     "keys": Entry("app.cli.keys:keys_command", "Make, list and revoke API keys, on a host of the service."),
     "run": Entry("app.cli.run:run_command", "Run the whole service until Ctrl-C."),
     "recover": Entry("app.cli.server:recover_command", "Find dropped work and ring for it, until stopped."),
+    "deliver": Entry("app.cli.server:deliver_command", "Send webhooks, until stopped."),
     "purge": Entry("app.cli.server:purge_command", "Delete jobs that ended long ago, with their files."),
     "backup": Entry("app.cli.backups:backup_command", "Copy the database and all files into a folder."),
     "restore": Entry("app.cli.backups:restore_command", "Fill an empty database and storage from a backup."),
@@ -79,6 +81,6 @@ class Commands(click.Group):
 def main() -> None:
     """Thousands of store photos in, one result an image out.
 
-    The client's commands talk to the service at --url or IMAGEJOBS_URL; run and recover are the service itself,
-    keys, doctor, audit and orphans look after it on one of its hosts.
+    The client's commands talk to the service at --url or IMAGEJOBS_URL; run, recover and deliver are the service
+    itself, keys, doctor, audit and orphans look after it on one of its hosts.
     """

@@ -95,3 +95,45 @@ KEY_CELLS = [
     Column("scopes", _scopes),
     *_plain("label", "created_at", "last_used_at", "expires_at", "revoked_at"),
 ]
+
+
+def _is_well(row: Row) -> str:
+    if not row.get("enabled"):
+        return f"disabled: {row['disabled_reason']}" if row.get("disabled_reason") else "disabled"
+    return f"failing since {row['failing_since']}: {row['last_error']}" if row.get("failing_since") else "well"
+
+
+def _last_try(row: Row) -> str | None:
+    tries = row.get("tries") or []
+    return (tries[-1].get("error") or f"HTTP {tries[-1].get('status')}") if tries else None
+
+
+WEBHOOK_TABLE = [
+    Column("webhook", "webhook_id", 8),
+    Column("url", "url"),
+    Column("events", lambda row: ", ".join(row.get("events", [])), 25),
+    Column("description", "description", 20),
+    Column("state", _is_well),
+]
+WEBHOOK_CELLS = [
+    *_plain("webhook_id", "url"),
+    Column("events", lambda row: " ".join(row.get("events", []))),
+    *_plain("enabled", "disabled_reason", "description", "job_id", "failing_since", "last_error", "created_at"),
+]
+
+DELIVERY_TABLE = [
+    Column("delivery", "delivery_id", 9),
+    Column("event", "event", 13),
+    Column("job", "job_id", 8),
+    Column("visit", "visit", 6),
+    Column("state", "state", 9),
+    Column("attempts", "attempts", 8),
+    Column("last try", _last_try, 16),
+    Column("next attempt", "next_attempt_at", 27),
+    Column("created", "created_at", 27),
+]
+DELIVERY_CELLS = [
+    *_plain("delivery_id", "message_id", "event", "job_id", "visit", "version", "state", "attempts"),
+    Column("last_try", _last_try),
+    *_plain("next_attempt_at", "created_at", "finished_at"),
+]

@@ -1,4 +1,4 @@
-"""``imagejobs run``: the whole service in one go, until Ctrl-C: broker, web, workers, recover."""
+"""``imagejobs run``: the whole service in one go, until Ctrl-C: broker, web, workers, recover, deliver."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ADDRESS_FILE = "address"
 @click.option("--sample", is_flag=True, help="Load the sample stores into the embedded database while it has none.")
 @click.option("--with-parent", is_flag=True, help="Stop when the program that started this one ends.")
 def run_command(stores: Path | None, sample: bool, with_parent: bool) -> None:
-    """Run the whole service until Ctrl-C: database, broker, web, workers and recover.
+    """Run the whole service until Ctrl-C: database, broker, web, workers, recover and deliver.
 
     It takes its settings from the environment: PORT (0 picks a free one), DATA_DIR, DATABASE_URL, REDIS_URL and the
     others of the README's table.
@@ -125,6 +125,7 @@ def _commands(settings: Settings, listener: int, embedded: list[str]) -> list[Co
             for number in range(1, settings.WORKER_PROCESSES + 1)
         ),
         Command("recover", [python, "-m", "app.cli", "recover"], environment),
+        Command("deliver", [python, "-m", "app.cli", "deliver"], environment),
     ]
     return [Command("broker", embedded, stop_stage=1), *commands] if embedded else commands
 

@@ -10,7 +10,7 @@ import click
 import structlog
 from flask import Flask
 
-from app.domain import purges, recover
+from app.domain import purges, recover, sender
 from app.errors import SettingError, StorageError, UnavailableError
 from app.factory import create_app
 
@@ -24,6 +24,14 @@ def recover_command() -> None:
     stop = _stopped_by_signals()
     with _app().app_context():
         recover.run(stop)
+
+
+@click.command("deliver")
+def deliver_command() -> None:
+    """Send webhooks, until stopped (one such process is enough; two share the work)."""
+    stop = _stopped_by_signals()
+    with _app().app_context():
+        sender.run(stop)
 
 
 @click.command("purge")

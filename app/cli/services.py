@@ -118,6 +118,18 @@ class Service:
         found: list[dict[str, Any]] = self._ask("results", "GET", f"/api/jobs/{job_id}/errors")["results"]
         return found
 
+    def get(self, field: str, path: str) -> dict[str, Any]:
+        """One thing, whose answer has ``field``."""
+        return self._ask(field, "GET", path)
+
+    def create(self, field: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Make or begin something; however often it has to be asked for, it happens once."""
+        return self._change(field, path, json.dumps(body).encode(), uuid.uuid4().hex)
+
+    def remove(self, field: str, path: str) -> dict[str, Any]:
+        """Delete a thing; the answer is what it was."""
+        return self._ask(field, "DELETE", path)
+
     def save(self, path: str, file: BinaryIO, *, is_rewindable: bool, **parameters: str | int | None) -> None:
         """Write an answer to ``file`` as it comes; one that breaks off is asked for again where that may be rewound."""
         self._patiently(lambda: self._save(path, file, parameters, is_rewindable=is_rewindable))

@@ -117,10 +117,10 @@ def _cancel_images(session: Session, job_id: int, chunks: Sequence[Any]) -> None
     if visits:
         session.execute(_add_to_visits, {"sums": json.dumps([(job_id, seq, images) for seq, images in visits])})
         lifecycle.settle_visits(session, job_id, [seq for seq, _ in visits])
-    _count(session, job_id, sum(images for _, images in by_visit))
+    _count(session, job_id, sum(images for _, images in by_visit), [seq for seq, _ in visits])
 
 
-def _count(session: Session, job_id: int, cancelled: int) -> None:
+def _count(session: Session, job_id: int, cancelled: int, visits: Sequence[int]) -> None:
     statement = (
         update(Job)
         .where(Job.id == job_id, Job.cancelled_at.is_not(None))
@@ -129,6 +129,6 @@ def _count(session: Session, job_id: int, cancelled: int) -> None:
     )
     if not session.execute(statement).rowcount:  # type: ignore[attr-defined]
         raise _NotCancelledError
-    if lifecycle.close(session, [job_id]):
+    if lifecycle.close(session, [job_id], [(job_id, seq) for seq in visits]):
         log.info("job cancelled", job_id=job_id)
     totals.add(session, {(totals.IMAGES_SETTLED, ImageState.CANCELLED.value): cancelled})

@@ -17,10 +17,10 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from app.domain import audit, health, transactions, workers
+from app.domain import audit, deliveries, health, transactions, webhooks, workers
 from app.errors import StorageError, UnavailableError
 from app.extensions import MIGRATIONS, db, settings, storage
-from app.models import Chunk, Job, JobState
+from app.models import ALL_JOBS, Chunk, Job, JobState
 from app.sql import db_now
 
 SLOW_ROUND_TRIP_SECONDS = 0.05
@@ -178,6 +178,18 @@ def _count_chunks(session: Session) -> Any:
     return (*due, leased, session.scalars(select(db_now())).one())
 
 
+def _webhooks() -> Answers:
+    count, oldest = deliveries.count_due()
+    if not oldest or oldest < deliveries.LATE_SECONDS:
+        yield Level.FINE, f"messages that are due: {count}"
+    else:
+        since = _span(oldest)
+        yield Level.BAD, f"messages that are due: {count}, the oldest for {since}: is `imagejobs deliver` running?"
+    for webhook, seconds in webhooks.find_failing():
+        name = f"webhook {webhook.id}" if webhook.job_id == ALL_JOBS else f"the callback of job {webhook.job_id}"
+        yield Level.LOOK, f"{name} to {webhook.host} fails for {_span(seconds)}: {webhook.last_error}"
+
+
 def _disk() -> Answers:
     folder = settings.DATA_DIR.resolve()
     if not folder.is_dir():
@@ -225,4 +237,5 @@ QUESTIONS: dict[str, Callable[[], Answers]] = {
     "clock": _clock,
     "workers": _workers,
     "work": _work,
+    "webhooks": _webhooks,
 }

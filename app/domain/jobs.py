@@ -11,12 +11,13 @@ from sqlalchemy import exists, func, insert, select
 from sqlalchemy.orm import Session
 
 from app import processors, queues
-from app.domain import access, backlog, cursors, idempotency, totals, transactions
+from app.domain import access, backlog, cursors, idempotency, outbox, totals, transactions, webhooks
 from app.domain.idempotency import Idempotency
 from app.domain.plans import CHUNKS_A_JOB, Plan
 from app.domain.plans import NewImage as NewImage
 from app.domain.plans import NewJob as NewJob
 from app.domain.plans import NewVisit as NewVisit
+from app.domain.webhooks import NewWebhook
 from app.errors import InvalidRequestError, NotFoundError, TooManyImagesError
 from app.extensions import settings
 from app.models import Job, JobState, Store, Visit
@@ -31,6 +32,7 @@ class Created:
     job_id: int
     is_new: bool
     chunks: int = 0
+    callback_secret: str | None = None  # where the caller gave an address without one
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +49,21 @@ def create(new: NewJob, name: Idempotency | None = None) -> Created:
     """Store a job of the caller's with its visits, chunks and images in one transaction, then ring for workers.
 
     With the ``name`` of an earlier call it returns that call's job. A transaction repeated after a lost COMMIT
-    finds its own job by ``submission``. Raises InvalidRequestError for a processor that is not known, and
-    TooManyImagesError, ConflictError, QueueFullError, UnavailableError.
+    finds its own job by ``submission``. Raises InvalidRequestError for a processor that is not known or a callback_url
+    that cannot be called, and TooManyImagesError, ConflictError, QueueFullError, UnavailableError.
     """
     images, most = new.images_total, settings.JOB_MAX_IMAGES
     if images > most:
         raise TooManyImagesError(f"{images} images are more than the {most} that a job may have")
+    if new.callback_url:
+        webhooks.check(new.callback_url, "callback_url")
     new = replace(new, processors=known_processors(new.processors))
     submission = uuid.uuid4().hex
     created = idempotency.run(lambda session: _create(session, new, name, submission))
     if created.chunks:
         queues.ring(bells=min(created.chunks, CHUNKS_A_JOB), source=new.source)
+    if new.callback_url and not new.callback_secret:
+        return replace(created, callback_secret=webhooks.callback_secret(created.job_id))
     return created
 
 
@@ -65,7 +71,8 @@ def _create(session: Session, new: NewJob, name: Idempotency | None, submission:
     known = _find_created(session, name, submission)
     if known:
         return known
-    now = session.scalars(select(db_now())).one()
+    is_heard = outbox.hears_all(access.current().owner_id, outbox.VISIT_SETTLED)
+    now, are_visits_heard = session.execute(select(db_now(), is_heard)).one()
     plan = Plan.of(new, known_stores(session, {visit.store_id for visit in new.visits}), now)
     connection = session.connection()
     job = plan.job(submission, first_turn(session), now)
@@ -75,6 +82,12 @@ def _create(session: Session, new: NewJob, name: Idempotency | None, submission:
     for table, rows in plan.rows(job_id, now):
         if rows:
             connection.execute(insert(table), rows)
+    if new.callback_url:
+        webhooks.add_callback(session, job_id, NewWebhook(new.callback_url, secret=new.callback_secret))
+    if are_visits_heard and not all(plan.is_open):
+        outbox.write_visits(session, [(job_id, seq) for seq, is_open in enumerate(plan.is_open) if not is_open])
+    if not plan.chunk_starts:  # there was nothing to do
+        outbox.write_jobs(session, [job_id])
     totals.add(session, plan.counts())
     return Created(job_id, True, len(plan.chunk_starts))
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from sqlalchemy import BigInteger, Float, Integer, String, and_, case, func, select, update
 from sqlalchemy.orm import Session
 
-from app.domain import claims, settling, totals, transactions
+from app.domain import claims, outbox, settling, totals, transactions
 from app.domain.claims import ChunkKey
 from app.domain.outcomes import Outcome
 from app.models import ImageState, Job, JobState, Visit, VisitState
@@ -153,7 +153,7 @@ def _count(session: Session, settled: list[Outcome]) -> tuple[int, ...]:
     session.execute(
         _add_to_jobs, {"sums": json.dumps([(job, jobs[job].settled, jobs[job].failed) for job in sorted(jobs)])}
     )
-    return close(session, sorted(jobs))
+    return close(session, sorted(jobs), visits)
 
 
 def settle_visits(session: Session, job_id: int, seqs: Iterable[int]) -> None:
@@ -169,18 +169,28 @@ _final_state = case(
 )
 
 
-def close(session: Session, job_ids: Sequence[int]) -> tuple[int, ...]:
-    """Close those of the jobs that have no open image left, and return them; no commit."""
-    is_finished = and_(Job.id.in_(job_ids), Job.images_open == 0, Job.state == JobState.ONGOING)
-    found = session.execute(select(Job.id, _final_state.label("state")).where(is_finished)).all()
-    closing = {job.id: job.state for job in found}
+def close(session: Session, job_ids: Sequence[int], visits: Iterable[tuple[int, int]] = ()) -> tuple[int, ...]:
+    """Close those of the jobs that have no open image left, and return them; no commit.
+
+    Who listens is told of that, and of those ``visits`` (job, seq) that have none left either; all of them had one.
+    """
+    is_finished = and_(Job.images_open == 0, Job.state == JobState.ONGOING)
+    heard = (outbox.is_job_heard().label("is_heard"), outbox.is_visit_heard().label("are_visits_heard"))
+    asked = (_final_state.label("state"), is_finished.label("is_finished"), *heard)
+    jobs = session.execute(select(Job.id, *asked).where(Job.id.in_(job_ids))).all()
+    closing = {job.id: job.state for job in jobs if job.is_finished}
     if closing:
         session.execute(
             update(Job)
             .where(Job.id.in_(closing))
-            .values(state=_final_state, finished_at=db_now())
+            .values(state=_final_state, finished_at=db_now(), version=Job.version + 1)
             .execution_options(synchronize_session=False)
         )
-        states = Counter(closing.values())
-        totals.add(session, {(totals.JOBS_FINISHED, state): jobs for state, jobs in states.items()})
+    heard_jobs = {job.id for job in jobs if job.are_visits_heard}
+    if told_visits := [key for key in visits if key[0] in heard_jobs]:
+        outbox.write_visits(session, told_visits)
+    if told := [job.id for job in jobs if job.is_finished and job.is_heard]:
+        outbox.write_jobs(session, told)
+    states = Counter(closing.values())
+    totals.add(session, {(totals.JOBS_FINISHED, state): count for state, count in states.items()})
     return tuple(closing)

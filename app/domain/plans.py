@@ -71,6 +71,7 @@ class NewJob:
     processors: Sequence[str] | None = None
     keep_images: bool = False
     callback_url: str | None = None
+    callback_secret: str | None = None  # None has one made
 
     @property
     def images_total(self) -> int:
@@ -120,6 +121,7 @@ class Plan:
             "images_cancelled": 0,
             "created_at": now,
             "finished_at": None if is_ongoing else now,
+            "version": 0 if is_ongoing else 1,
         }
         # A None would be stored as JSON's null.
         if self.new.client_metadata is not None:

@@ -174,16 +174,24 @@ class Resolver:
         error = None
         addresses: tuple[str, ...] = ()
         try:
-            found = _addresses(name)
-        except socket.gaierror as problem:
-            error = _not_found() if problem.errno in _NOT_FOUND else _in_trouble()
-        except (OSError, UnicodeError):
-            error = _in_trouble()
-        else:
-            addresses = tuple(filter(self._is_allowed, found))
-            if not addresses:
-                error = codes.blocked() if found else _not_found()
+            addresses = look_up(name, self._is_allowed)
+        except FetchError as problem:
+            error = problem
         return Answer(addresses, error, self._clock() - started)
+
+
+def look_up(name: str, is_allowed: Callable[[str], bool]) -> tuple[str, ...]:
+    """The addresses of a name that may be reached, at least one; blocks. Raises FetchError."""
+    try:
+        found = _addresses(name)
+    except socket.gaierror as problem:
+        raise (_not_found() if problem.errno in _NOT_FOUND else _in_trouble()) from problem
+    except (OSError, UnicodeError) as problem:
+        raise _in_trouble() from problem
+    addresses = tuple(filter(is_allowed, found))
+    if not addresses:
+        raise codes.blocked() if found else _not_found()
+    return addresses
 
 
 def _addresses(name: str) -> list[str]:

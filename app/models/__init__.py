@@ -14,13 +14,17 @@ from app.models.requests import IdempotencyKey
 from app.models.stores import Store
 from app.models.totals import Total
 from app.models.uploads import Report, ReportState, Upload, UploadFile, UploadState
+from app.models.webhooks import ALL_JOBS, Delivery, DeliveryState, Webhook
 from app.models.workers import Worker
 
 __all__ = [
+    "ALL_JOBS",
     "BYTEWISE",
     "ApiKey",
     "Base",
     "Chunk",
+    "Delivery",
+    "DeliveryState",
     "IdempotencyKey",
     "Image",
     "ImageState",
@@ -36,5 +40,6 @@ __all__ = [
     "UploadState",
     "Visit",
     "VisitState",
+    "Webhook",
     "Worker",
 ]

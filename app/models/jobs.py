@@ -77,6 +77,7 @@ class Job(Base):
     # When its cancellation was asked for. While it is set no chunk is claimed; a retry clears it.
     cancelled_at: Mapped[datetime | None]
     retried_at: Mapped[datetime | None]  # when settled images of it were last opened again
+    version: Mapped[int] = mapped_column(server_default="0")  # counts how often it was closed: a retry closes it again
 
 
 class Visit(Base):

@@ -35,7 +35,10 @@ JOB_ID = re.compile(r"\d{1,19}", re.ASCII)
 def submit(body: schemas.SubmitBody) -> Response:
     """Create a job."""
     created = jobs.create(_new_job(body), idempotency())
-    return answer(schemas.SubmitAnswer(job_id=created.job_id), 201, _come_back(created.job_id))
+    shown = schemas.SubmitAnswer(job_id=created.job_id)
+    if created.callback_secret:
+        shown.callback_secret = created.callback_secret
+    return answer(shown, 201, _come_back(created.job_id))
 
 
 def _new_job(body: schemas.SubmitBody) -> NewJob:
@@ -52,6 +55,8 @@ def _new_job(body: schemas.SubmitBody) -> NewJob:
         client_metadata=body.metadata,
         processors=body.processors,
         keep_images=bool(body.keep_images),
+        callback_url=body.callback_url,
+        callback_secret=body.callback_secret,
     )
 
 

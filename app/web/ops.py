@@ -8,7 +8,7 @@ from typing import Any
 from flask import Response, current_app, redirect, url_for
 from flask_openapi import APIBlueprint, Tag
 
-from app.domain import health
+from app.domain import deliveries, health
 from app.web.auth import public
 from app.web.documents import ops as documents
 from app.web.errors import prefers_page
@@ -45,12 +45,14 @@ def check_health() -> Response:
     Without a broker jobs are accepted, and start later; without storage those whose images are at an address.
     """
     health.check_database()
-    down: dict[str, Any] = {}
+    wrong: dict[str, Any] = {}
     if not health.has_broker():
-        down["broker"] = "down"
+        wrong["broker"] = "down"
     if not health.has_storage():
-        down["storage"] = "down"
-    return answer(schemas.HealthAnswer(status="degraded" if down else "ok", **down))
+        wrong["storage"] = "down"
+    if deliveries.is_any_late():
+        wrong["webhooks"] = "late"
+    return answer(schemas.HealthAnswer(status="degraded" if wrong else "ok", **wrong))
 
 
 @blueprint.get("/live", **documents.live)

@@ -99,7 +99,7 @@ REFUSED = {
     "processors": (hands.body(processors=["perimeter", "sharpen"]), "processors: there is no 'sharpen'; known are "),
     "processors as text": (hands.body(processors="perimeter"), "processors: not a list"),
     "keep_images": (hands.body(keep_images="yes"), "keep_images: "),
-    "callback_url": (hands.body(callback_url="https://host/"), "callback_url: not supported yet"),
+    "callback_url": (hands.body(callback_url="ftp://host/"), "callback_url: not an http(s) URL"),
 }
 
 

@@ -7,11 +7,16 @@ import json
 import pytest
 from click.testing import CliRunner, Result
 from flask import Flask
-from sqlalchemy import text
+from flask.testing import FlaskClient
+from sqlalchemy import text, update
 
 from app.cli import main
 from app.domain import transactions, workers
+from app.models import Delivery, Webhook
+from app.sql import db_now
 from tests.conftest import Backend
+from tests.integration import hands
+from tests.integration.receivers import subscribe
 
 
 @pytest.fixture(autouse=True)
@@ -100,4 +105,23 @@ def test_answers_come_as_json_too() -> None:
         "clock",
         "workers",
         "work",
+        "webhooks",
     }
+
+
+def test_webhooks_that_nobody_sends_are_bad_and_failing_receivers_worth_a_look(app: Flask, client: FlaskClient) -> None:
+    start_one(app)
+    assert client.get("/health").json == {"status": "ok"}
+    webhook = subscribe(client, events=["job.failed"])
+    hands.submit(client, hands.visit("NOWHERE"))
+    assert "fine  webhooks: messages that are due: 1" in examined().output
+    with app.app_context():
+        late = update(Delivery).values(due_at=db_now(-3600.0))
+        failing = update(Webhook).values(failing_since=db_now(-7200.0), last_error="http_500")
+        transactions.run(lambda session: [session.execute(late), session.execute(failing)])
+    found = examined()
+    assert found.exit_code == 1
+    told = "BAD   webhooks: messages that are due: 1, the oldest for 60 minutes: is `imagejobs deliver` running?"
+    assert told in found.output
+    assert f"look  webhooks: webhook {webhook} to hooks.example:443 fails for 2 hours: http_500" in found.output
+    assert client.get("/health").json == {"status": "degraded", "webhooks": "late"}

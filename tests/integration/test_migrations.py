@@ -30,6 +30,8 @@ TABLES = {
     "reports",
     "uploads",
     "upload_files",
+    "webhooks",
+    "deliveries",
 }
 
 

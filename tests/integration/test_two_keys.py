@@ -29,7 +29,7 @@ PUBLIC = {
 }
 ADMIN = {"/api/keys", "/api/keys/<int:key_id>", "/api/keys/<int:key_id>/revoke"}
 # Makes something of the caller's own, and shows nothing that was there before.
-CREATES = {"/api/submit/", "/upload_image_batch", "/api/v1/images_info/"}
+CREATES = {"/api/submit/", "/api/webhooks", "/upload_image_batch", "/api/v1/images_info/"}
 # Shows or changes what the path or the query names.
 OWNED = {
     "/api/status?jobid=<int:job_id>",
@@ -53,6 +53,14 @@ OWNED = {
 }
 # Pages that lead to a change.
 ASKS = {"/dashboard/jobs/<int:job_id>/cancel", "/dashboard/jobs/<int:job_id>/retry"}
+OF_A_WEBHOOK = {
+    "/api/webhooks/<int:webhook_id>",
+    "/api/webhooks/<int:webhook_id>/deliveries",
+    "/api/webhooks/<int:webhook_id>/rotate",
+    "/api/webhooks/<int:webhook_id>/test",
+    "/api/deliveries/<int:delivery_id>",
+    "/api/deliveries/<int:delivery_id>/redeliver",
+}
 # Shows what is the caller's own of all there is.
 LISTS = {
     "/api/jobs",
@@ -65,7 +73,7 @@ LISTS = {
 }
 NOWHERE = 999_999_999
 NO_FILE = "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa.jpg"
-NOTHING = {"job_id": NOWHERE, "seq": 0, "name": NO_FILE}
+NOTHING = {"job_id": NOWHERE, "seq": 0, "name": NO_FILE, "webhook_id": NOWHERE, "delivery_id": NOWHERE}
 METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE"}
 # Of this request, and of nothing else.
 VOLATILE = ("X-Request-ID", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "Date", "Set-Cookie")
@@ -122,7 +130,7 @@ def a_batch(asker: Asker) -> dict[str, object]:
 
 
 def test_every_route_is_in_one_of_the_lists(app: Flask) -> None:
-    listed = [rule.partition("?")[0] for rules in (PUBLIC, ADMIN, CREATES, OWNED, LISTS) for rule in rules]
+    listed = [rule.partition("?")[0] for rules in (PUBLIC, ADMIN, CREATES, OWNED, OF_A_WEBHOOK, LISTS) for rule in rules]
     assert sorted(listed) == sorted({rule.rule for rule in app.url_map.iter_rules()}), "see the top of this file"
 
 
@@ -148,7 +156,7 @@ def test_the_routes_of_admin_are_for_admin(app: Flask) -> None:
 @pytest.mark.parametrize("scope", [Scope.SUBMIT, Scope.READ])
 def test_one_scope_does_not_open_what_needs_the_other(app: Flask, scope: Scope) -> None:
     asker = Asker(app, scope)
-    for rule in sorted(CREATES | OWNED | LISTS):
+    for rule in sorted(CREATES | OWNED | OF_A_WEBHOOK | LISTS):
         for method in methods_of(app, rule):
             is_reading = method == "GET" and rule not in ASKS
             assert (asker.ask(method, rule).status_code == 403) == (is_reading != (scope is Scope.READ)), (method, rule)
@@ -172,6 +180,26 @@ def test_what_is_somebodys_is_answered_to_others_like_what_does_not_exist(app: F
     for asker in (ours, Asker(app, Scope.ADMIN)):
         for each in rules:
             assert {asker.ask(*each, thing).status_code for thing in things} - {400, 404}, each
+
+
+def test_what_is_of_a_webhook_is_answered_to_others_like_what_does_not_exist(app: Flask) -> None:
+    ours, theirs = Asker(app), Asker(app)
+    made = ours.client.post("/api/webhooks", json={"url": "https://hooks.example/"}).json
+    hands.submit(ours.client, hands.visit("NOWHERE"), callback_url="https://hooks.example/")
+    deliveries = f"/api/webhooks/{made['webhook_id']}/deliveries"
+    [delivery] = ours.client.get(deliveries).json["results"]
+    there = {"webhook_id": made["webhook_id"], "delivery_id": delivery["delivery_id"]}
+    asked = [(method, rule) for rule in sorted(OF_A_WEBHOOK) for method in methods_of(app, rule)]
+    for each in asked:
+        seen = told(theirs.ask(*each, there))
+        assert seen == told(theirs.ask(*each)), each
+        assert seen[0] == 404, each
+    assert theirs.client.get("/api/webhooks").json["results"] == []
+    assert theirs.client.get(f"/api/webhooks?job_id={delivery['job_id']}").json["results"] == []
+    assert ours.client.get(deliveries).json["results"] == [delivery]
+    for method, rule in sorted(asked):  # DELETE first would leave nothing to ask for
+        if method != "DELETE":
+            assert ours.ask(method, rule, there).status_code in (200, 202), (method, rule)
 
 
 def test_lists_show_others_as_much_as_if_there_were_nothing(app: Flask) -> None:

@@ -73,7 +73,7 @@ def test_compose_reads_the_file(secrets: Path) -> None:
 
 
 def test_services_are_the_parts_of_the_service() -> None:
-    assert set(OURS) - set(WORKERS) == {"web", "recover", "purge", "migrate"}
+    assert set(OURS) - set(WORKERS) == {"web", "recover", "deliver", "purge", "migrate"}
     assert set(SERVICES) - set(OURS) == {"nginx", "mysql", "redis", "flower", "prometheus"}
 
 
@@ -180,7 +180,8 @@ def test_commands_run_what_exists(monkeypatch: pytest.MonkeyPatch) -> None:
     assert importlib.util.find_spec("celery_worker")
 
     assert OURS["recover"]["command"] == ["python", "-m", "app.cli", "recover"]
-    assert "recover" in COMMANDS and importlib.util.find_spec("app.cli.__main__")
+    assert OURS["deliver"]["command"] == ["python", "-m", "app.cli", "deliver"]
+    assert {"recover", "deliver"} <= set(COMMANDS) and importlib.util.find_spec("app.cli.__main__")
 
 
 def test_web_server_listens_where_nginx_comes_to(secrets: Path) -> None:
@@ -210,7 +211,7 @@ def test_health_of_web_is_asked_at_a_route_that_exists(tmp_path: Path) -> None:
 
 
 def test_tables_are_ready_before_the_rest_starts() -> None:
-    for name in (*WORKERS, "web", "recover", "purge"):
+    for name in (*WORKERS, "web", "recover", "deliver", "purge"):
         assert OURS[name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
         assert OURS[name]["restart"] == "unless-stopped"
     assert OURS["migrate"]["depends_on"] == {"mysql": {"condition": "service_healthy"}}

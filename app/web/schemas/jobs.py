@@ -9,6 +9,7 @@ from pydantic import AliasChoices, BaseModel, FailFast, Field, StrictBool, Stric
 from app.models import ImageState, JobSource, JobState
 from app.web import fields
 from app.web.schemas.base import Request, Shown
+from app.web.schemas.webhooks import SECRET_WORDS, Secret
 
 PRIORITY_MOST = 9
 
@@ -43,7 +44,10 @@ class SubmitBody(Request):
     keep_images: StrictBool | None = Field(
         None, description="Whether images that were fetched are kept in storage; they are not unless asked for."
     )
-    callback_url: fields.NotYet = Field(None, description="Not supported yet.")
+    callback_url: fields.Url | None = Field(None, description="Is told when the job ends: see webhooks.")
+    callback_secret: Secret | None = Field(
+        None, description=f"What those messages are signed with, {SECRET_WORDS}; one is made unless given."
+    )
 
 
 class StatusQuery(Request):
@@ -95,6 +99,9 @@ class RetryBody(Request):
 
 class SubmitAnswer(BaseModel):
     job_id: int = Field(examples=[123])
+    callback_secret: str | None = Field(
+        default=None, description="Where a callback_url came without one: what its messages are signed with."
+    )
 
 
 class ImageCounts(BaseModel):

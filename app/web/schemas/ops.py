@@ -21,3 +21,6 @@ class HealthAnswer(BaseModel):
     storage: Literal["down"] = Field(
         default="down", description="Given only while files cannot be read or written: jobs by URL are still accepted."
     )
+    webhooks: Literal["late"] = Field(
+        default="late", description="Given only while webhooks are due that nobody sends: is `deliver` running?"
+    )
