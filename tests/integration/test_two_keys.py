@@ -130,7 +130,9 @@ def a_batch(asker: Asker) -> dict[str, object]:
 
 
 def test_every_route_is_in_one_of_the_lists(app: Flask) -> None:
-    listed = [rule.partition("?")[0] for rules in (PUBLIC, ADMIN, CREATES, OWNED, OF_A_WEBHOOK, LISTS) for rule in rules]
+    listed = [
+        rule.partition("?")[0] for rules in (PUBLIC, ADMIN, CREATES, OWNED, OF_A_WEBHOOK, LISTS) for rule in rules
+    ]
     assert sorted(listed) == sorted({rule.rule for rule in app.url_map.iter_rules()}), "see the top of this file"
 
 
