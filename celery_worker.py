@@ -12,7 +12,7 @@ from celery.signals import worker_init, worker_shutdown, worker_shutting_down
 
 from app import create_app
 from app.domain import builder, images
-from app.errors import SettingError
+from app.errors import OtherStorageError, SettingError
 from app.extensions import celery
 
 try:
@@ -27,7 +27,10 @@ __all__ = ["app", "celery", "flask_app"]
 def _start_pump(**_kwargs: object) -> None:
     # Before the broker is there: a worker that hears no bell finds its work all the same.
     with flask_app.app_context():
-        images.start()
+        try:
+            images.start()
+        except OtherStorageError as error:
+            sys.exit(f"imagejobs: {error.message}")
         if flask_app.config["SETTINGS"].builds_reports:
             builder.start()
 

@@ -213,7 +213,7 @@ class Settings(BaseModel):
     FILES_NGINX_LOCATION: str = Field(
         "",
         description="With a folder: have nginx send files, by `X-Accel-Redirect` to this internal location of its own, "
-        "`/_files/` with the one in `deploy/nginx/`.",
+        "`/stored/` with the one in `deploy/nginx/`.",
     )
     FILES_ORPHAN_HOURS: float = Field(
         24, ge=1, description="Files that no image names are removed when they are this old."
@@ -272,7 +272,7 @@ class Settings(BaseModel):
     @classmethod
     def _is_location(cls, value: str) -> str:
         if value and not re.fullmatch(r"(/[A-Za-z0-9_-]+)+/", value):
-            raise ValueError("must begin and end with a slash, e.g. /_files/")
+            raise ValueError("must begin and end with a slash, e.g. /stored/")
         return value
 
     @field_validator("FLOWER_URL")

@@ -22,6 +22,7 @@ ImagejobsError
     ├── FetchError              ... while it was downloaded
     ├── DecodeError             ... while it was read
     └── StorageError            ... since its file could not be written or read now (503)
+        ├── OtherStorageError           this host sees other files than the others (503)
         ├── StoredFileMissingError      there is no such file (404)
         └── StoredFileDamagedError      the file is not what was written
 """
@@ -138,6 +139,16 @@ class StorageError(ImageError):
 
     def __init__(self, message: str, *, code: str = "storage_error", transient: bool = True) -> None:
         super().__init__(code, message, transient=transient)
+
+
+class OtherStorageError(StorageError):
+    """This host does not see the mark that the service put into its storage."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"This host does not see the files of the service: {name} is not the storage that it was begun with. "
+            "Set STORAGE_URL as on the other hosts, or, if the files were moved there, run: imagejobs adopt-storage"
+        )
 
 
 class StoredFileMissingError(StorageError):

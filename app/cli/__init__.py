@@ -39,7 +39,8 @@ COMMANDS = {
     "backup": Entry("app.cli.backups:backup_command", "Copy the database and all files into a folder."),
     "restore": Entry("app.cli.backups:restore_command", "Fill an empty database and storage from a backup."),
     "doctor": Entry("app.cli.checks:doctor_command", "Say how the service is, in sentences, also when parts are down."),
-    "orphans": Entry("app.cli.orphans:orphans_command", "List, or remove, stored files that no image names."),
+    "orphans": Entry("app.cli.storage:orphans_command", "List, or remove, stored files that no image names."),
+    "adopt-storage": Entry("app.cli.storage:adopt_command", "Go on with a storage whose files were moved."),
     "audit": Entry("app.cli.checks:audit_command", "Check that counters, chunks and images agree."),
 }
 

@@ -17,7 +17,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from app.domain import audit, deliveries, health, transactions, webhooks, workers
+from app.domain import audit, deliveries, health, sharing, transactions, webhooks, workers
 from app.errors import StorageError, UnavailableError
 from app.extensions import MIGRATIONS, db, settings, storage
 from app.models import ALL_JOBS, Chunk, Job, JobState
@@ -205,10 +205,11 @@ def _storage() -> Answers:
     started = time.monotonic()
     try:
         storage.check()
+        yield Level.FINE, f"{storage.name} answers in {1000 * (time.monotonic() - started):.1f} ms"
+        if sharing.check():
+            yield Level.FINE, "its files are those that the other hosts see"
     except StorageError as error:
         yield Level.BAD, f"{storage.name}: {error.message}"
-    else:
-        yield Level.FINE, f"{storage.name} answers in {1000 * (time.monotonic() - started):.1f} ms"
 
 
 def _clock() -> Answers:

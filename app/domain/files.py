@@ -16,7 +16,7 @@ from typing import Self
 import structlog
 from sqlalchemy import select
 
-from app.domain import access, cursors, transactions
+from app.domain import access, cursors, sharing, transactions
 from app.domain.jobs import Created
 from app.domain.plans import NewImage
 from app.errors import ImagejobsError, NotFoundError, StorageError, TooLargeError, UnavailableError
@@ -66,6 +66,7 @@ class Staging:
         if len(body) > settings.FETCH_MAX_BYTES:
             raise TooLargeError(f"larger than the {settings.FETCH_MAX_BYTES} bytes that an image may have")
         kind = _format(body)
+        sharing.expect()
         ending, content_type = FORMATS[kind]
         key = new_key(prefix, ending if suffix is None else suffix)
         self._keys.append(key)

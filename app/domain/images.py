@@ -12,6 +12,7 @@ from flask import Flask, current_app
 
 from app.decoding import ChildOptions
 from app.decoding.child import WALL_FACTOR
+from app.domain import sharing
 from app.domain.conveyor import ConveyorOptions
 from app.domain.outcomes import RetryPolicy
 from app.domain.pump import Pump, PumpOptions
@@ -29,7 +30,11 @@ _starting = threading.Lock()
 
 
 def start() -> None:
-    """Start this process's pump: from then on it looks for work now and then, and hears the bells. Once is enough."""
+    """Start this process's pump: from then on it looks for work now and then, and hears the bells. Once is enough.
+
+    Raises OtherStorageError where this host sees other files than the others do.
+    """
+    sharing.check_at_start()
     _pump().start()
 
 

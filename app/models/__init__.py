@@ -10,6 +10,7 @@ from __future__ import annotations
 from app.models.base import BYTEWISE, Base
 from app.models.jobs import Chunk, Image, ImageState, Job, JobSource, JobState, Visit, VisitState
 from app.models.keys import ApiKey
+from app.models.marks import StorageMark
 from app.models.requests import IdempotencyKey
 from app.models.stores import Store
 from app.models.totals import Total
@@ -33,6 +34,7 @@ __all__ = [
     "JobState",
     "Report",
     "ReportState",
+    "StorageMark",
     "Store",
     "Total",
     "Upload",

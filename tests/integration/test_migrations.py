@@ -30,6 +30,7 @@ TABLES = {
     "reports",
     "uploads",
     "upload_files",
+    "storage_marks",
     "webhooks",
     "deliveries",
 }

@@ -26,6 +26,7 @@ from config import Settings
 from testbed.nginx import Front
 from testbed.processes import PROJECT, Process, wait_for
 from tests.conftest import Backend
+from tests.integration import photos
 
 
 @pytest.fixture(scope="module")
@@ -196,6 +197,26 @@ def test_a_file_is_for_who_may_see_it(front: Front, env: dict[str, str], large: 
         address = f"{front.url}/api/jobs/1/images/0/file"
         assert stranger.get(address).status_code == 401
         assert stranger.get(address, headers={"X-API-Key": done.stdout.strip()}).status_code == 404
+
+
+def test_nginx_sends_the_files_that_the_service_lets_out(front: Front, client: requests.Session) -> None:
+    body = photos.image("PNG")
+    assert client.post(f"{front.url}/upload_image_batch", json=[photos.item(body)]).status_code == 200
+    [batch] = client.get(f"{front.url}/image_batches?page=1&per_page=1").json()
+    address = f"{front.url}/{batch['images'][0]['file_path']}"
+    answer = client.get(address)
+    assert (answer.status_code, answer.content) == (200, body)
+    assert answer.headers["Content-Type"] == "image/png"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Content-Disposition"].startswith("inline; filename=")
+    assert answer.headers["Cache-Control"].startswith("private")
+    assert "X-Accel-Redirect" not in answer.headers
+    part = client.get(address, headers={"Range": "bytes=5-9"})
+    assert (part.status_code, part.content) == (206, body[5:10])
+    assert client.get(address, headers={"If-None-Match": answer.headers["ETag"]}).status_code == 304
+    assert client.head(address).headers["Content-Length"] == str(len(body))
+    with trusting(front) as stranger:
+        assert stranger.get(address).status_code == 401
 
 
 def test_a_web_server_that_is_gone_is_said_in_json(tmp_path: Path) -> None:

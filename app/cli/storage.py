@@ -1,12 +1,15 @@
-"""``imagejobs orphans``: on a host of the service, with its settings, its database and its storage."""
+"""Commands about the storage: on a host of the service, with its settings and its database."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
 
-from app.domain import orphans
+from app.cli import output
+from app.domain import orphans, sharing
 from app.errors import SettingError, StorageError, UnavailableError
 from app.factory import create_app
 
@@ -15,11 +18,29 @@ from app.factory import create_app
 @click.option("--remove", is_flag=True, help="Remove them; the recover process does so once a day by itself.")
 def orphans_command(remove: bool) -> None:
     """List stored files that no image names and that are older than FILES_ORPHAN_HOURS."""
+    with _service():
+        _remove() if remove else _list()
+
+
+@click.command("adopt-storage")
+def adopt_command() -> None:
+    """Go on with the storage that is set here: its files were moved, or its mark was lost.
+
+    A host that does not see the mark of the storage does not use it, lest two hosts store files where the other does
+    not look.
+    """
+    with _service():
+        sharing.adopt()
+    click.echo("this storage is the service's from now on")
+
+
+@contextmanager
+def _service() -> Iterator[None]:
     try:
         with create_app().app_context():
-            _remove() if remove else _list()
+            yield
     except (SettingError, StorageError, UnavailableError) as error:
-        click.echo(f"imagejobs: {error}", err=True)
+        click.echo(f"imagejobs: {output.escaped(str(error))}", err=True)
         sys.exit(2)
 
 
