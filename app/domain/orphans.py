@@ -1,4 +1,4 @@
-"""Files that no image names: put by a process that died before it created their job, or left by a delete that failed.
+"""Files that no row names: put by a process that died before it created their job, or left by a delete that failed.
 
 None is taken for one before it is ``FILES_ORPHAN_HOURS`` old by the storage's own clock, since the job that names it
 may be on its way. Looking and removing twice at once is harmless.
@@ -16,13 +16,14 @@ from sqlalchemy.orm import Session
 
 from app.domain import transactions
 from app.extensions import settings, storage
-from app.models import Image
+from app.models import Image, UploadFile
 from app.storage import Stat
 
 log = structlog.get_logger()
 
-# Below these nothing lies but what ``images.storage_key`` names.
-PREFIXES = ("uploads", "images", "singles")
+# Below these nothing lies but what one of the columns names; each of them has an index.
+PREFIXES = ("uploads", "images", "singles", "submissions")
+COLUMNS = (Image.storage_key, UploadFile.storage_key)
 KEYS_A_QUERY = 500
 
 
@@ -59,9 +60,7 @@ def _find(oldest: datetime) -> Iterator[list[Stat]]:
 
 
 def _named(keys: Sequence[str]) -> set[str | None]:
-    query = select(Image.storage_key).where(Image.storage_key.in_(sorted(keys)))
-
     def read(session: Session) -> set[str | None]:
-        return set(session.scalars(query))
+        return {key for column in COLUMNS for key in session.scalars(select(column).where(column.in_(sorted(keys))))}
 
     return transactions.read(read)
