@@ -164,6 +164,14 @@ class Settings(BaseModel):
         description="Longest wait before an attempt. By default the last is after some 22 hours.",
     )
     WEBHOOK_KEEP_DAYS: float = Field(30, gt=0, description="How long what was sent, and what came of it, is kept.")
+    DETECTOR_MODEL: str = Field(
+        "", description="ONNX file of the detector, see `docs/detection.md`. Empty: the small one that is shipped."
+    )
+    DETECTOR_THRESHOLD: float = Field(0.4, gt=0, le=1, description="Least score of a detection that is kept.")
+    DETECTOR_BATCH: int = Field(8, ge=1, le=256, description="Images that go through the detector at once.")
+    DETECTOR_THREADS: int = Field(
+        1, ge=1, le=64, description="Threads of the detector in each of the `DECODE_PROCESSES`."
+    )
 
     JOB_MAX_IMAGES: int = Field(200_000, ge=1, description="Most images a job; past it 413.")
     BODY_MAX_BYTES: int = Field(64 * 1024 * 1024, ge=1024, description="Largest request body in bytes; past it 413.")
@@ -324,7 +332,7 @@ class Settings(BaseModel):
             raise ValueError("must begin with https:// or http://")
         return value
 
-    @field_validator("FETCH_CA_BUNDLE", "SMTP_CA_BUNDLE")
+    @field_validator("FETCH_CA_BUNDLE", "SMTP_CA_BUNDLE", "DETECTOR_MODEL")
     @classmethod
     def _is_file(cls, value: str) -> str:
         if value and not Path(value).is_file():

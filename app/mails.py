@@ -8,7 +8,7 @@ import ssl
 from dataclasses import dataclass, field
 from email.headerregistry import Address
 from email.message import EmailMessage
-from email.utils import formatdate, make_msgid
+from email.utils import formatdate
 from typing import Literal
 
 from app.errors import MailError
@@ -50,7 +50,7 @@ def send(mailbox: Mailbox, *, to: str, subject: str, text: str, reference: str) 
     message["To"] = Address(username=local, domain=domain)
     message["Subject"] = subject
     message["Date"] = formatdate()
-    message["Message-ID"] = make_msgid(reference, mailbox.sender.rpartition("@")[2].strip(">"))
+    message["Message-ID"] = f"<{reference}@{mailbox.sender.rpartition('@')[2].strip('>')}>"
     message["Auto-Submitted"] = "auto-generated"
     message.set_content(text)
     try:

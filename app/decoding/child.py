@@ -81,6 +81,7 @@ def main() -> None:
     _limit(options["memory_megabytes"])
     limits = DecodeLimits(tuple(options["formats"]), options["max_pixels"])
     _hold_pillow_to(limits)
+    _set_ups.update(options["processors"])
     link = socket.socket(fileno=os.dup(0))
     _be_silent()
     wire.send(link, "ready")
@@ -133,12 +134,18 @@ def _work_on(bodies: list[bytes], wanted: list[tuple[str, str]], limits: DecodeL
     return [_as_reply(each) for each in found]
 
 
+_set_ups: dict[str, dict[str, Any]] = {}  # by a processor's NAME
+
+
 @functools.cache
 def _load(name: str, module: str) -> contract.Processor:
     if not module:
         return contract.Missing(name)
     try:
-        return cast(contract.Processor, importlib.import_module(module))
+        processor = importlib.import_module(module)
+        if name in _set_ups:
+            processor.set_up(**_set_ups[name])
+        return cast(contract.Processor, processor)
     except Exception as error:  # noqa: BLE001 - whatever it is, this processor fails and its neighbours do not
         return Broken(name, error)
 

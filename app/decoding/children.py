@@ -21,7 +21,6 @@ from app.processors.contract import Processor
 from app.processors.running import Worked
 
 MOST_DEATHS = 3
-IMAGES_A_BATCH = 8
 BYTES_A_BATCH = 32 * 1024 * 1024
 # A child ends after so many images, since decoders leak, and after so many seconds without one.
 IMAGES_A_CHILD = 5000
@@ -117,7 +116,7 @@ class Children:
         if not any(hasattr(processor, "execute_batch") for processor in first.wanted):
             return
         taken, size = 1, len(first.body)
-        while self._calls and taken < IMAGES_A_BATCH and self._calls[0].wanted == first.wanted:
+        while self._calls and taken < self._options.batch and self._calls[0].wanted == first.wanted:
             size += len(self._calls[0].body)
             if size > BYTES_A_BATCH:
                 return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -15,5 +16,8 @@ class ChildOptions:
     memory_megabytes: int = 1024
     formats: tuple[str, ...] = ()
     max_pixels: int = 0
+    batch: int = 8  # images that a processor which takes several is given at once
+    # By its NAME, what a processor's set_up is called with.
+    processors: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     # What a child finds in its environment: no password of ours.
     environment: Mapping[str, str] = field(default_factory=dict)

@@ -69,6 +69,7 @@ class Child:
             "timeout_seconds": options.timeout_seconds,
             "formats": options.formats,
             "max_pixels": options.max_pixels,
+            "processors": {name: dict(values) for name, values in options.processors.items()},
         }
         arguments = [str(os.getpid()), json.dumps(limits), str(self._note.fileno())]
         paths = [path or os.getcwd() for path in sys.path]

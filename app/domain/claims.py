@@ -47,6 +47,7 @@ class Wanted:
     processors: tuple[str, ...] = ()
     keep: bool = False  # a fetched image goes to storage
     is_apart: bool = False  # one of the processors runs in a child process
+    has_model: bool = False  # one of them does what the pause stands for
 
     @property
     def is_slow(self) -> bool:
@@ -193,7 +194,9 @@ def are_of(job_id: int, chunks: Sequence[Any]) -> ColumnElement[bool]:
 
 def _wanted(job: Any) -> Wanted:
     names = tuple(job.processors or ())
-    return Wanted(names, job.keep_images, any(map(contract.runs_apart, processors.find(names))))
+    found = processors.find(names)
+    is_apart, has_model = any(map(contract.runs_apart, found)), any(map(contract.is_model, found))
+    return Wanted(names, job.keep_images, is_apart, has_model)
 
 
 def _as_claim(key: ChunkKey, chunk: Any, rows: Iterable[Any], wanted: Wanted) -> Claim:

@@ -257,7 +257,9 @@ class Conveyor:
         self._done.append(outcomes.failed(work, error, self._options.retry))
 
     def _pause(self, work: Work, length: int, worked: Worked, kept: Kept | None, seconds: float) -> None:
-        pause = random.uniform(self._options.pause_min_seconds, self._options.pause_max_seconds)
+        pause = 0.0  # where a model has worked there is nothing left for it to stand for
+        if not work.wanted.has_model:
+            pause = random.uniform(self._options.pause_min_seconds, self._options.pause_max_seconds)
         outcome = Outcome(
             work,
             ImageState.DONE,

@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 from importlib import metadata
+from pathlib import Path
 from typing import cast
 
 from flask import Flask, current_app
@@ -19,7 +20,7 @@ from app.domain.pump import Pump, PumpOptions
 from app.domain.workers import Identity
 from app.extensions import settings
 from app.fetching import FetchLimits
-from app.processors import DecodeLimits
+from app.processors import DecodeLimits, detector
 from config import Settings, without_settings
 
 # A worker that is asked to stop has this long for what is in flight; supervisors should wait 35 s before they kill.
@@ -104,6 +105,14 @@ def child_options(options: Settings) -> ChildOptions:
         memory_megabytes=options.DECODE_MAX_MEMORY_MB,
         formats=options.image_formats,
         max_pixels=options.IMAGE_MAX_PIXELS,
+        batch=options.DETECTOR_BATCH,
+        processors={
+            detector.NAME: {
+                "model": options.DETECTOR_MODEL and str(Path(options.DETECTOR_MODEL).resolve()),
+                "threshold": options.DETECTOR_THRESHOLD,
+                "threads": options.DETECTOR_THREADS,
+            }
+        },
         environment=without_settings(),
     )
 

@@ -9,6 +9,8 @@
   that: it may open the image by itself, take its time, or crash, and only its own image suffers.
 
 ``execute_batch(img_objs)`` takes several images at once, for models, and returns their results in order.
+``set_up(**options)`` is called once in each process before the first image, where the service has options for it.
+``IS_MODEL = True`` says that it does what the pause stands for, which is then left out.
 """
 
 from __future__ import annotations
@@ -61,6 +63,11 @@ def needs_of(processor: Processor) -> Needs:
 def runs_apart(processor: Processor) -> bool:
     """Whether it runs in a child process."""
     return needs_of(processor) is not Needs.HEADER
+
+
+def is_model(processor: Processor) -> bool:
+    """Whether it does the work that the pause stands for."""
+    return bool(getattr(processor, "IS_MODEL", False))
 
 
 def by_name(registered: Iterable[Any]) -> MappingProxyType[str, Processor]:

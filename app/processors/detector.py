@@ -16,6 +16,7 @@ from app.processors.image_file import ImageFile
 
 NAME = "detector"
 VERSION = "1"
+IS_MODEL = True
 NEEDS = "bytes"  # it decodes them itself, no larger than the model needs
 
 OVERSAMPLED = 2
@@ -54,7 +55,11 @@ class _Opened:
 
 
 _opened = _Opened()
-set_up = _opened.set_up
+
+
+def set_up(*, model: str = "", threshold: float = 0.4, threads: int = 1) -> None:
+    """What the next image is worked on with; ``model`` is a path, empty for the one that is shipped."""
+    _opened.set_up(DetectorOptions(Path(model) if model else SHIPPED, threshold, threads))
 
 
 def execute(img_obj: ImageFile) -> dict[str, Any]:

@@ -129,7 +129,7 @@ def test_images_that_wait_together_go_to_the_model_together(make: Callable[..., 
     work_on(pool, [picture(GREY)], model)  # so that the child is there
     found = [result["model"] for result in work_on(pool, [picture(10 + number) for number in range(30)], model)]
     assert [each["pixel"] for each in found] == [10 + number for number in range(30)]
-    assert max(each["batch"] for each in found) == children.IMAGES_A_BATCH
+    assert max(each["batch"] for each in found) == ChildOptions().batch
     assert {each["loads"] for each in found} == {1} and len({each["pid"] for each in found}) == 1
 
 

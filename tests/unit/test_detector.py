@@ -15,7 +15,6 @@ from app.errors import DecodeError, SettingError
 from app.processors import detector
 from app.processors.detection.boxes import Candidates, overlaps
 from app.processors.detection.layouts import ssd_anchors
-from app.processors.detector import DetectorOptions
 from tests import onnx_models
 from tests.pictures import image_file, photo, plain, with_orientation
 
@@ -29,9 +28,9 @@ SEEN = {
 
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
-    detector.set_up(DetectorOptions())
+    detector.set_up()
     yield
-    detector.set_up(DetectorOptions())
+    detector.set_up()
 
 
 def overlap(one: list[float], other: list[float]) -> float:
@@ -88,7 +87,7 @@ def test_a_batch_finds_what_its_images_have_alone() -> None:
 
 
 def test_the_threshold_is_kept_with_the_result() -> None:
-    detector.set_up(DetectorOptions(threshold=0.99))
+    detector.set_up(threshold=0.99)
     result = detector.execute(image_file(photo("chelsea.png")))
     assert (result["threshold"], result["detections"]) == (0.99, [])
 
@@ -121,7 +120,7 @@ LAYOUTS = {
 
 def detect(tmp_path: Path, layout: str, image: Image.Image, rows: list[list[float]], **options: Any) -> dict[str, Any]:
     path = onnx_models.write(tmp_path / options.pop("file", f"{layout}.onnx"), layout, rows, **options)
-    detector.set_up(DetectorOptions(path, 0.3, 1))
+    detector.set_up(model=str(path), threshold=0.3)
     return detector.execute(image_file(image))
 
 
@@ -186,7 +185,7 @@ def test_one_class_is_told_from_end_to_end_by_the_number_of_rows(tmp_path: Path)
 @pytest.mark.parametrize("batch", [1, 2, 4])
 def test_a_model_of_a_fixed_batch_takes_any_number(tmp_path: Path, batch: int) -> None:
     path = onnx_models.write(tmp_path / "fixed.onnx", "yolov8", [LAYOUTS["yolov8"]], batch=batch)
-    detector.set_up(DetectorOptions(path, 0.3, 1))
+    detector.set_up(model=str(path), threshold=0.3)
     images = [image_file(plain(colour, size=(64, 64))) for colour in ("white", "black", "white")]
     assert [len(result["detections"]) for result in detector.execute_batch(images)] == [1, 0, 1]
 
@@ -213,14 +212,14 @@ def test_a_model_that_is_no_detector_is_refused_in_a_sentence(
     tmp_path: Path, shape: list[int], outputs: list[list[int]]
 ) -> None:
     path = onnx_models.write_other(tmp_path / "other.onnx", shape, outputs)
-    detector.set_up(DetectorOptions(path, 0.3, 1))
+    detector.set_up(model=str(path), threshold=0.3)
     with pytest.raises(SettingError, match="DETECTOR_MODEL"):
         detector.execute(image_file(plain("white")))
 
 
 def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_text("not a model")
-    detector.set_up(DetectorOptions(tmp_path / "text.onnx", 0.3, 1))
+    detector.set_up(model=str(tmp_path / "text.onnx"), threshold=0.3)
     with pytest.raises(SettingError, match="cannot be opened"):
         detector.execute(image_file(plain("white")))
 
