@@ -237,6 +237,14 @@ class Settings(BaseModel):
     MANIFEST_MAX_WAITED_ROWS: int = Field(
         10_000, ge=1, description="Most rows of a manifest whose answer is waited for (`images_info`); past it 413."
     )
+    RESULTS_REDIS_URL: str = Field(
+        "", description="Redis with the lists `queue:images` and `queue:batch`. Empty: the broker."
+    )
+    RESULTS_QUEUE_MAX: int = Field(
+        10_000,
+        ge=1,
+        description="Most images on each of these lists; while nobody takes any off, the rest waits in the database.",
+    )
     MANIFEST_WAIT_SECONDS: float = Field(
         600, gt=0, le=86_400, description="How long `images_info` waits for its images; those still open time out."
     )
@@ -290,7 +298,7 @@ class Settings(BaseModel):
             raise ValueError("must begin with http://, https:// or /")
         return value
 
-    @field_validator("REDIS_URL")
+    @field_validator("REDIS_URL", "RESULTS_REDIS_URL")
     @classmethod
     def _is_redis(cls, value: str) -> str:
         if value and not value.startswith(("redis://", "rediss://", "redis+socket://")):

@@ -48,6 +48,7 @@ class Wanted:
     keep: bool = False  # a fetched image goes to storage
     is_apart: bool = False  # one of the processors runs in a child process
     has_model: bool = False  # one of them does what the pause stands for
+    queue: str | None = None  # on which list of Redis it is told, if on any
 
     @property
     def is_slow(self) -> bool:
@@ -150,7 +151,7 @@ def _weight(priority: int) -> float:
 def _next_job(avoid_jobs: Collection[int], sources: Collection[str]) -> Any:
     has_due = exists().where(Chunk.job_id == Job.id, Chunk.due_at <= db_now())
     is_open = and_(Job.state == JobState.ONGOING, Job.cancelled_at.is_(None))
-    query = select(Job.id, Job.priority, Job.processors, Job.keep_images).where(is_open, has_due)
+    query = select(Job.id, Job.priority, Job.processors, Job.keep_images, Job.feed).where(is_open, has_due)
     if avoid_jobs:
         query = query.where(Job.id.not_in(list(avoid_jobs)))
     if sources:
@@ -196,7 +197,7 @@ def _wanted(job: Any) -> Wanted:
     names = tuple(job.processors or ())
     found = processors.find(names)
     is_apart, has_model = any(map(contract.runs_apart, found)), any(map(contract.is_model, found))
-    return Wanted(names, job.keep_images, is_apart, has_model)
+    return Wanted(names, job.keep_images, is_apart, has_model, job.feed and job.feed["queue"])
 
 
 def _as_claim(key: ChunkKey, chunk: Any, rows: Iterable[Any], wanted: Wanted) -> Claim:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from sqlalchemy import BigInteger, Float, Integer, String, and_, case, func, select, update
 from sqlalchemy.orm import Session
 
-from app.domain import claims, outbox, settling, totals, transactions
+from app.domain import claims, feeds, outbox, settling, totals, transactions
 from app.domain.claims import ChunkKey
 from app.domain.outcomes import Outcome
 from app.models import ImageState, Job, JobState, Visit, VisitState
@@ -128,7 +128,8 @@ def _settle(
 ) -> Settlement:
     held = claims.lock(session, {(outcome.work.chunk, outcome.work.token) for outcome in outcomes} | set(finished))
     ours = [outcome for outcome in outcomes if (outcome.work.chunk, outcome.work.token) in held]
-    counted = write(session, ours) if ours else []
+    counted = write(session, feeds.without_tensors(ours)) if ours else []
+    feeds.note(session, counted)
     # Before the jobs are locked: claims lock chunks first too.
     claims.give_back(session, finished)
     closed = _count(session, [outcome for outcome in counted if outcome.state is not ImageState.OPEN])

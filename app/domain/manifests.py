@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from app import manifestfile
 from app.domain import cancellations, jobs, transactions
+from app.domain.feeds import Feed, Queue
 from app.domain.idempotency import Idempotency
 from app.domain.jobs import Created, NewImage, NewJob
 from app.errors import ConflictError, ManifestError, TooManyImagesError, UnavailableError, UnprocessableError
@@ -26,6 +27,7 @@ from app.extensions import settings
 from app.fetching import urls
 from app.models import Image, ImageState, JobSource
 from app.processors import codes as processor_codes
+from app.processors import tensor
 
 HTTP_URL = re.compile(urls.PATTERN)
 NOT_THERE = "Invalid input file url"
@@ -62,12 +64,14 @@ def open_named(filepath: object) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def create(manifest: BinaryIO, name: Idempotency | None = None) -> Created:
-    """Create a job of the rows of a manifest.
+def create(manifest: BinaryIO, feed: Feed | None, name: Idempotency | None = None) -> Created:
+    """Create a job of the rows of a manifest, of which the images are told as ``feed`` says.
 
     Raises ManifestError, TooManyImagesError, TooLargeError, and what ``jobs.create`` raises.
     """
-    return jobs.create(NewJob(JobSource.MANIFESTS, images=_images(manifest, settings.JOB_MAX_IMAGES)), name)
+    images = _images(manifest, settings.JOB_MAX_IMAGES)
+    processors = [tensor.NAME] if feed and feed.queue is Queue.BATCH else None
+    return jobs.create(NewJob(JobSource.MANIFESTS, images=images, processors=processors, feed=feed), name)
 
 
 def create_waited_for(manifest: BinaryIO, name: Idempotency | None = None) -> Created:

@@ -9,6 +9,9 @@ from app.domain.claims import Work
 from app.errors import ImageError
 from app.models import ImageState
 
+# Bytes of an array; a field of that name would stand in the way of the type.
+Tensor = bytes
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -32,6 +35,7 @@ class Outcome:
     results: str | None = None  # a JSON object by processor
     sha256: str | None = None
     storage_key: str | None = None  # where the fetched image was put
+    tensor: Tensor | None = None  # where it goes on a list and not with the results
 
     @property
     def has_more(self) -> bool:

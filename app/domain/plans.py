@@ -10,6 +10,7 @@ from typing import Any
 
 from app.domain import access, totals
 from app.domain.claims import PRIORITY_NORMAL
+from app.domain.feeds import Feed
 from app.extensions import settings
 from app.models import Chunk, Image, ImageState, JobSource, JobState, Visit, VisitState
 
@@ -70,6 +71,7 @@ class NewJob:
     client_metadata: dict[str, Any] | None = None
     processors: Sequence[str] | None = None
     keep_images: bool = False
+    feed: Feed | None = None
     callback_url: str | None = None
     callback_secret: str | None = None  # None has one made
 
@@ -128,6 +130,8 @@ class Plan:
             row["client_metadata"] = self.new.client_metadata
         if self.new.processors is not None:
             row["processors"] = list(self.new.processors)
+        if self.new.feed is not None:
+            row["feed"] = self.new.feed.as_json()
         return row
 
     def counts(self) -> totals.Counts:

@@ -8,6 +8,7 @@ keys on the large tables). Times are UTC by the database's clock.
 from __future__ import annotations
 
 from app.models.base import BYTEWISE, Base
+from app.models.feeds import FeedItem
 from app.models.jobs import Chunk, Image, ImageState, Job, JobSource, JobState, Visit, VisitState
 from app.models.keys import ApiKey
 from app.models.marks import StorageMark
@@ -26,6 +27,7 @@ __all__ = [
     "Chunk",
     "Delivery",
     "DeliveryState",
+    "FeedItem",
     "IdempotencyKey",
     "Image",
     "ImageState",

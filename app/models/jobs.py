@@ -64,6 +64,7 @@ class Job(Base):
     client_metadata: Mapped[dict[str, Any] | None]
     processors: Mapped[list[str] | None]
     keep_images: Mapped[bool] = mapped_column(default=False)
+    feed: Mapped[dict[str, Any] | None]  # how its images are told on a list of Redis, if they are
     callback_url: Mapped[str | None] = mapped_column(Text)
     visits_total: Mapped[int]
     images_total: Mapped[int]

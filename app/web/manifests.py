@@ -7,12 +7,13 @@ import json
 import time
 from collections.abc import Generator, Mapping
 from contextlib import closing
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from flask import Response, request, url_for
 from flask_openapi import APIBlueprint, Tag
 
 from app.domain import manifests
+from app.domain.feeds import DType, Encoding, Feed, Queue
 from app.domain.jobs import Created
 from app.errors import UnprocessableError
 from app.web.auth import public
@@ -25,6 +26,17 @@ blueprint = APIBlueprint("manifests", __name__, abp_tags=[Tag(name="manifests", 
 NO_DATA = "Data is not provided"
 # Proxies give up on an answer that stays silent, most after a minute; JSON may have space anywhere.
 SILENCE_SECONDS = 5.0
+MOST_A_BATCH = 1024  # tensors: 50 MB as JSON
+
+Choice = TypeVar("Choice", DType, Encoding)
+
+
+class _Posted:
+    """What a client posted: the manifest, or the name of one, and the fields beside it."""
+
+    def __init__(self, manifest: BinaryIO, fields: Mapping[str, Any]) -> None:
+        self.manifest = manifest
+        self.fields = fields
 
 
 @blueprint.post("/api/v1/images_info/", **documents.images_info)
@@ -58,20 +70,58 @@ def _by_id(created: Created) -> Generator[str, None, None]:
     yield "}\n"
 
 
+@blueprint.post("/api/v1/images_info_async/", **documents.images_info_async)
+@validated
+def images_info_async() -> Response:
+    """The same for any number of rows, answered at once; each image is told on the Redis list queue:images."""
+    return _accepted(_posted(), Feed(Queue.IMAGES))
+
+
+@blueprint.post("/api/v1/batch_predict/", **documents.batch_predict)
+@validated
+def batch_predict() -> Response:
+    """Tensors of the images of a manifest, batch_size of them an entry of the Redis list queue:batch."""
+    posted = _posted()
+    batch_size = _batch_size(posted.fields.get("batch_size"))
+    dtype, encoding = _one_of(DType, posted.fields, "dtype"), _one_of(Encoding, posted.fields, "encoding")
+    return _accepted(posted, Feed(Queue.BATCH, batch_size, dtype, encoding) if batch_size else None)
+
+
+def _accepted(posted: _Posted, feed: Feed | None) -> Response:
+    with posted.manifest as manifest:
+        created = manifests.create(manifest, feed, idempotency())
+    shown = schemas.AcceptedAnswer(ok="Processing Images", job_id=created.job_id)
+    return answer(shown, headers={"Location": url_for("jobs.status", jobid=created.job_id)})
+
+
+def _batch_size(sent: Any) -> int:
+    """None and 0 mean that nothing is queued. Raises UnprocessableError."""
+    if sent is None or sent == "":
+        return 0
+    if isinstance(sent, str) and sent.isascii() and sent.isdecimal() and len(sent) < 10:
+        sent = int(sent)
+    if isinstance(sent, bool) or not isinstance(sent, int) or sent < 0:
+        raise UnprocessableError("batch_size: not a whole number")
+    if sent > MOST_A_BATCH:
+        raise UnprocessableError(f"batch_size: more than {MOST_A_BATCH}")
+    return sent
+
+
+def _one_of(kind: type[Choice], fields: Mapping[str, Any], name: str) -> Choice:
+    """The first of these words unless another is sent. Raises UnprocessableError."""
+    sent = fields.get(name)
+    try:
+        return kind(sent) if sent else next(iter(kind))
+    except ValueError:
+        raise UnprocessableError(f"{name}: must be one of {', '.join(kind)}") from None
+
+
 @blueprint.get("/ping/", **documents.ping)
 @validated
 @public
 def ping() -> Response:
     """That the service is there."""
     return answer(schemas.PingAnswer(ping="pong"))
-
-
-class _Posted:
-    """What a client posted: the manifest, or the name of one, and the fields beside it."""
-
-    def __init__(self, manifest: BinaryIO, fields: Mapping[str, Any]) -> None:
-        self.manifest = manifest
-        self.fields = fields
 
 
 def _posted() -> _Posted:

@@ -33,6 +33,7 @@ TABLES = {
     "storage_marks",
     "webhooks",
     "deliveries",
+    "feed_items",
 }
 
 

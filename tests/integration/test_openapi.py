@@ -44,6 +44,8 @@ def test_it_describes_every_route_of_the_contract(document: dict) -> None:
         "/api/keys/{key_id}",
         "/api/keys/{key_id}/revoke",
         "/api/v1/images_info/",
+        "/api/v1/images_info_async/",
+        "/api/v1/batch_predict/",
         "/ping/",
         "/api/visits",
         "/api/webhooks",

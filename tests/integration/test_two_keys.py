@@ -35,6 +35,7 @@ ADMIN = {
 CREATES = {
     *("/api/submit/", "/upload_image_batch", "/api/v1/images_info/", "/upload", "/process_redis"),
     *("/dashboard/submit", "/api/webhooks"),
+    *("/api/v1/images_info_async/", "/api/v1/batch_predict/"),
 }
 # Shows or changes what the path or the query names.
 OWNED = {

@@ -19,9 +19,30 @@ _FILE = {
 }
 
 
-def _body() -> dict[str, Any]:
-    named = {"type": "object", "required": ["filepath"], "properties": {"filepath": _FILEPATH}}
-    sent = {"type": "object", "required": ["file"], "properties": {"file": _FILE}}
+_BATCH = {
+    "batch_size": {
+        "type": "integer",
+        "minimum": 0,
+        "maximum": 1024,
+        "default": 0,
+        "description": "How many tensors an entry holds; with 0 nothing is queued.",
+    },
+    "dtype": {
+        "enum": ["uint8", "float32"],
+        "default": "uint8",
+        "description": "Numbers from 0 to 255, or the same from 0 to 1.",
+    },
+    "encoding": {
+        "enum": ["json", "base64"],
+        "default": "json",
+        "description": "`images` as nested lists; or `data`, base64 of the bytes in C order (little endian).",
+    },
+}
+
+
+def _body(**more: Any) -> dict[str, Any]:
+    named = {"type": "object", "required": ["filepath"], "properties": {"filepath": _FILEPATH, **more}}
+    sent = {"type": "object", "required": ["file"], "properties": {"file": _FILE, **more}}
     return {
         "required": True,
         "content": {"application/json": {"schema": named}, "multipart/form-data": {"schema": sent}},
@@ -38,5 +59,13 @@ _ERRORS: dict[str, Any] = {
 images_info: dict[str, Any] = {
     "responses": {"200": schemas.ImagesInfoAnswer, **_ERRORS},
     "openapi_extensions": {"parameters": [IDEMPOTENCY_KEY], "requestBody": _body()},
+}
+images_info_async: dict[str, Any] = {
+    "responses": {"200": schemas.AcceptedAnswer, **_ERRORS},
+    "openapi_extensions": {"parameters": [IDEMPOTENCY_KEY], "requestBody": _body()},
+}
+batch_predict: dict[str, Any] = {
+    "responses": {"200": schemas.AcceptedAnswer, **_ERRORS},
+    "openapi_extensions": {"parameters": [IDEMPOTENCY_KEY], "requestBody": _body(**_BATCH)},
 }
 ping: dict[str, Any] = {"responses": {"200": schemas.PingAnswer}}

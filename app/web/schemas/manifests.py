@@ -26,5 +26,10 @@ class ImagesInfoAnswer(RootModel[dict[str, ImageEntry]]):
     """By the ids of the manifest, in its order."""
 
 
+class AcceptedAnswer(BaseModel):
+    ok: Literal["Processing Images"]
+    job_id: int = Field(examples=[123])
+
+
 class PingAnswer(BaseModel):
     ping: str = Field(examples=["pong"])

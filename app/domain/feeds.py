@@ -1,0 +1,88 @@
+"""Feeds: jobs of which the images are told on a list of Redis as they are done.
+
+An image is noted here in the transaction that settles it, so that none is told that does not count, and none that
+counts is forgotten. ``feeder`` puts what is noted on the lists.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import insert
+from sqlalchemy.orm import Session
+
+from app.domain.outcomes import Outcome
+from app.models import FeedItem, ImageState
+from app.processors import tensor
+
+
+class Queue(StrEnum):
+    """The lists; in Redis their names begin with ``queue:``."""
+
+    IMAGES = "images"  # an entry an image
+    BATCH = "batch"  # an entry for every so many tensors
+
+
+class DType(StrEnum):
+    UINT8 = "uint8"
+    FLOAT32 = "float32"  # from 0 to 1
+
+
+class Encoding(StrEnum):
+    JSON = "json"
+    BASE64 = "base64"
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """How a job is told; the last three are for BATCH."""
+
+    queue: Queue
+    batch_size: int = 0
+    dtype: DType = DType.UINT8
+    encoding: Encoding = Encoding.JSON
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def of(cls, stored: dict[str, Any]) -> Feed:
+        return cls(Queue(stored["queue"]), stored["batch_size"], DType(stored["dtype"]), Encoding(stored["encoding"]))
+
+
+def without_tensors(outcomes: Iterable[Outcome]) -> list[Outcome]:
+    """The same outcomes, in which the tensor of a job that is told in batches stands beside its results.
+
+    It is written where it leaves again soon; the row of the image would keep it.
+    """
+    return [_without_tensor(each) if each.work.wanted.queue == Queue.BATCH else each for each in outcomes]
+
+
+def _without_tensor(outcome: Outcome) -> Outcome:
+    results = json.loads(outcome.results or "{}")
+    result = results.get(tensor.NAME, {}).get("result")
+    if result is None:
+        return outcome
+    data = base64.b64decode(result.pop("data"))
+    return replace(outcome, results=json.dumps(results, ensure_ascii=False), tensor=data)
+
+
+def note(session: Session, settled: Iterable[Outcome]) -> None:
+    """Note what is to be told of images that were settled just now; no commit."""
+    rows = [
+        {
+            "queue": outcome.work.wanted.queue,
+            "job_id": outcome.work.job_id,
+            "seq": outcome.work.seq,
+            "tensor": outcome.tensor,
+        }
+        for outcome in settled
+        if outcome.work.wanted.queue and outcome.state is not ImageState.OPEN
+    ]
+    if rows:
+        session.connection().execute(insert(FeedItem), rows)
