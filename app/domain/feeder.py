@@ -49,7 +49,7 @@ IMAGES_A_TURN = 500
 # An entry that names so many failed images is closed, though it has too few good ones.
 FAILED_AN_ENTRY = 500
 # Whoever feeds says so for this long; another takes over once it is silent.
-LEADER_SECONDS = 10.0
+LEADER_SECONDS = 4.0
 
 _placed = json_rows("placed", id=BigInteger(), position=BigInteger())
 _place = (

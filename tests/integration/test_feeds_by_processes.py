@@ -21,7 +21,7 @@ from testbed.processes import Process, wait_for
 from testbed.redis import Redis
 from tests.integration import hands
 
-IMAGES = 400
+IMAGES = 250
 SECONDS = 60
 
 
@@ -84,7 +84,7 @@ def test_every_id_arrives_though_feeder_and_redis_are_killed(
             assert client.post(f"/api/v1/{path}/", data=data).status_code == 200
         for blow in range(3):
             seen = consumer.images.total() + consumer.tensors.total()
-            wait_for(lambda seen=seen: consumer.images.total() + consumer.tensors.total() > seen + 50, SECONDS)
+            wait_for(lambda seen=seen: consumer.images.total() + consumer.tensors.total() > seen + 40, SECONDS)
             recover.kill()
             if blow == 1:
                 results_redis.kill()
