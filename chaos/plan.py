@@ -41,9 +41,9 @@ class Plan:
     seed: int = 1
     images: int = 10_000
     workers: int = 3
-    lease_seconds: float = 8.0
-    frozen_seconds: float = 12.0
-    away_seconds: float = 3.0  # how long a killed server stays away
+    lease_seconds: float = 4.0
+    frozen_seconds: float = 6.0
+    away_seconds: float = 2.0  # how long a killed server stays away
     most_seconds: float = 600.0
     times: dict[Fault, int] = field(default_factory=lambda: dict(TIMES))
 
