@@ -10,13 +10,13 @@ import sys
 
 from celery.signals import worker_init, worker_shutdown, worker_shutting_down
 
-from app import create_app
 from app.domain import builder, images
 from app.errors import OtherStorageError, SettingError
 from app.extensions import celery
+from app.runtime import create_runtime
 
 try:
-    flask_app = create_app()
+    flask_app = create_runtime()
 except SettingError as error:
     sys.exit(f"imagejobs: {error}")
 app = celery

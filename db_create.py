@@ -17,10 +17,10 @@ import flask_migrate
 from sqlalchemy import URL, Engine, NullPool, create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
-from app import create_app
 from app.domain import stores
 from app.errors import ImagejobsError, InvalidRequestError, SettingError
 from app.extensions import MIGRATIONS, db
+from app.runtime import create_runtime
 from config import Settings
 
 SAMPLE = Path(__file__).resolve().parent / "data" / "stores_sample.csv"
@@ -62,7 +62,7 @@ def run(settings: Settings, stores_file: Path | None = None, *, with_sample: boo
     url = make_url(settings.database_url)
     if url.get_backend_name() == "mysql":
         create_database(url)
-    with create_app(settings).app_context():
+    with create_runtime(settings).app_context():
         # Its lines about contexts and DDL tell nobody what was done; ours do.
         logging.getLogger("alembic").setLevel(logging.WARNING)
         with _alone(db.engine):

@@ -1,4 +1,4 @@
-"""The service. ``create_app`` is where web servers and Celery find it; nobody else imports from here.
+"""The service. ``create_app`` is where web servers find it; nobody else imports from here.
 
 The factory is loaded when it is called, so that the command-line client of this package, which wants ``requests`` and
 a terminal, starts without Flask, Celery and SQLAlchemy.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from app import extensions, logs
+from app import runtime
 from app.web import (
     auth,
     batches,
@@ -39,17 +39,13 @@ def create_app(settings: Settings | None = None) -> Flask:
     Raises SettingError. Nothing connects before the first use.
     """
     settings = settings or Settings.from_env()
-    logs.configure(settings)
     app = Api(__name__)
-    app.config["SETTINGS"] = settings
+    runtime.bind(app, settings)
     app.config["MAX_CONTENT_LENGTH"] = settings.BODY_MAX_BYTES
     app.request_class = bodies.WholeRequest
     # Both slash forms are answered, and none by a redirect, which a client's POST would not survive.
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
-    extensions.init_database(app, settings)
-    extensions.init_storage(app, settings)
-    extensions.init_celery(app, settings)
     envelope.register(app)
     metrics.register(app)
     gates.register(app, settings)

@@ -10,7 +10,7 @@ from flask import Flask
 
 from app.domain import backups
 from app.errors import ImagejobsError, SettingError
-from app.factory import create_app
+from app.runtime import create_runtime
 
 
 @click.command("backup")
@@ -46,6 +46,6 @@ def restore_command(backup: Path) -> None:
 
 def _app() -> Flask:
     try:
-        return create_app()
+        return create_runtime()
     except SettingError as error:
         sys.exit(f"imagejobs: {error}")

@@ -13,7 +13,7 @@ from app.cli import output
 from app.domain import audit, doctor
 from app.domain.doctor import Level
 from app.errors import SettingError, UnavailableError
-from app.factory import create_app
+from app.runtime import create_runtime
 
 CLEAN, FOUND, COULD_NOT_LOOK = 0, 1, 2
 
@@ -28,7 +28,7 @@ def audit_command(job_id: int | None, is_json: bool) -> None:
     """
     started = time.monotonic()
     try:
-        with create_app().app_context():
+        with create_runtime().app_context():
             found = audit.run(job_id)
     except (SettingError, UnavailableError, DBAPIError) as error:
         click.echo(f"imagejobs: could not look: {output.escaped(str(error))}", err=True)
@@ -53,7 +53,7 @@ def doctor_command(is_json: bool) -> None:
     """
     answers = []
     try:
-        with create_app().app_context():
+        with create_runtime().app_context():
             for answer in doctor.examine():
                 answers.append(answer)
                 if not is_json:

@@ -18,8 +18,8 @@ from app.domain import keys
 from app.domain.access import Scope
 from app.domain.keys import DEFAULT_SCOPES, NewKey
 from app.errors import ImagejobsError
-from app.factory import create_app
 from app.models import ApiKey
+from app.runtime import create_runtime
 
 KEYS_A_PAGE = 1000
 LABEL_CHARACTERS = 100
@@ -75,7 +75,7 @@ def revoke_command(key: str) -> None:
 @contextmanager
 def _database() -> Iterator[None]:
     try:
-        with create_app().app_context():
+        with create_runtime().app_context():
             yield
     except (ImagejobsError, DBAPIError) as error:
         click.echo(f"imagejobs: {output.escaped(str(error))}", err=True)

@@ -12,7 +12,7 @@ from flask import Flask
 
 from app.domain import purges, recover, sender
 from app.errors import SettingError, StorageError, UnavailableError
-from app.factory import create_app
+from app.runtime import create_runtime
 
 log = structlog.get_logger()
 HOUR_SECONDS = 3600.0
@@ -69,7 +69,7 @@ def _purge_every(seconds: float, days: float) -> None:
 
 def _app() -> Flask:
     try:
-        return create_app()
+        return create_runtime()
     except SettingError as error:
         sys.exit(f"imagejobs: {error}")
 

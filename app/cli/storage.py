@@ -11,7 +11,7 @@ import click
 from app.cli import output
 from app.domain import orphans, sharing
 from app.errors import SettingError, StorageError, UnavailableError
-from app.factory import create_app
+from app.runtime import create_runtime
 
 
 @click.command("orphans")
@@ -37,7 +37,7 @@ def adopt_command() -> None:
 @contextmanager
 def _service() -> Iterator[None]:
     try:
-        with create_app().app_context():
+        with create_runtime().app_context():
             yield
     except (SettingError, StorageError, UnavailableError) as error:
         click.echo(f"imagejobs: {output.escaped(str(error))}", err=True)
