@@ -41,6 +41,7 @@ COMMANDS = {
     "doctor": Entry("app.cli.checks:doctor_command", "Say how the service is, in sentences, also when parts are down."),
     "orphans": Entry("app.cli.storage:orphans_command", "List, or remove, stored files that no image names."),
     "adopt-storage": Entry("app.cli.storage:adopt_command", "Go on with a storage whose files were moved."),
+    "backfill": Entry("app.cli.backfill:backfill_command", "Run a processor on images that are stored."),
     "audit": Entry("app.cli.checks:audit_command", "Check that counters, chunks and images agree."),
 }
 

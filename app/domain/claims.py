@@ -49,11 +49,7 @@ class Wanted:
     is_apart: bool = False  # one of the processors runs in a child process
     has_model: bool = False  # one of them does what the pause stands for
     queue: str | None = None  # on which list of Redis it is told, if on any
-
-    @property
-    def is_slow(self) -> bool:
-        """Whether an image's body is kept for a while after it was downloaded."""
-        return self.is_apart or self.keep
+    is_slow: bool = False  # an image's body is held for a while after it was downloaded
 
 
 MEASURES = Wanted()
@@ -194,10 +190,11 @@ def are_of(job_id: int, chunks: Sequence[Any]) -> ColumnElement[bool]:
 
 
 def _wanted(job: Any) -> Wanted:
-    names = tuple(job.processors or ())
+    names, keep = tuple(job.processors or ()), bool(job.keep_images)
     found = processors.find(names)
     is_apart, has_model = any(map(contract.runs_apart, found)), any(map(contract.is_model, found))
-    return Wanted(names, job.keep_images, is_apart, has_model, job.feed and job.feed["queue"])
+    queue = job.feed and job.feed["queue"]
+    return Wanted(names, keep, is_apart, has_model, queue, is_slow=is_apart or keep)
 
 
 def _as_claim(key: ChunkKey, chunk: Any, rows: Iterable[Any], wanted: Wanted) -> Claim:

@@ -203,7 +203,17 @@ class Conveyor:
 
     def _work_on(self, work: Work, body: bytes, seconds: float) -> None:
         if work.is_slow:
-            self._held_bytes += len(body)
+            self._work_slowly(work, body, seconds)
+            return
+        started = time.monotonic()
+        result = _look_at(work, body, self._options.decode)
+        if isinstance(result, DecodeError):
+            self._fail(work, result)
+        else:
+            self._pause(work, len(body), result, None, seconds + time.monotonic() - started)
+
+    def _work_slowly(self, work: Work, body: bytes, seconds: float) -> None:
+        self._held_bytes += len(body)
         if work.is_apart:
             self._busy += 1
 
@@ -221,9 +231,9 @@ class Conveyor:
         self._finish(work, body, result, seconds)
 
     def _finish(self, work: Work, body: bytes, result: Worked | DecodeError, seconds: float) -> None:
-        """The image was read, or cannot be: keep it where the job wants that, else drop its body."""
+        """A slow image was read, or cannot be: keep it where the job wants that, else drop its body."""
         if isinstance(result, DecodeError):
-            self._drop(work, body)
+            self._drop(body)
             self._fail(work, result)
             return
         if work.wanted.keep and work.storage_key is None:
@@ -235,23 +245,22 @@ class Conveyor:
 
             self._shelves.keep(body, result.measures["format"], done)
             return
-        self._drop(work, body)
+        self._drop(body)
         self._pause(work, len(body), result, None, seconds)
 
     def _come_from_shelf(
         self, work: Work, body: bytes, worked: Worked, kept: Kept | StorageError, seconds: float
     ) -> None:
         self._busy -= 1
-        self._drop(work, body)
+        self._drop(body)
         if isinstance(kept, StorageError):
             self._fail(work, kept)
         else:
             self._pause(work, len(body), worked, kept, seconds)
 
-    def _drop(self, work: Work, body: bytes) -> None:
-        if work.is_slow:
-            self._slow -= 1
-            self._held_bytes -= len(body)
+    def _drop(self, body: bytes) -> None:
+        self._slow -= 1
+        self._held_bytes -= len(body)
 
     def _fail(self, work: Work, error: ImageError) -> None:
         self._done.append(outcomes.failed(work, error, self._options.retry))

@@ -6,22 +6,20 @@ import os
 import socket
 import threading
 from importlib import metadata
-from pathlib import Path
 from typing import cast
 
 from flask import Flask, current_app
 
-from app.decoding import ChildOptions
 from app.decoding.child import WALL_FACTOR
-from app.domain import sharing
+from app.domain import decoding, sharing
 from app.domain.conveyor import ConveyorOptions
 from app.domain.outcomes import RetryPolicy
 from app.domain.pump import Pump, PumpOptions
 from app.domain.workers import Identity
 from app.extensions import settings
 from app.fetching import FetchLimits
-from app.processors import DecodeLimits, detector
-from config import Settings, without_settings
+from app.processors import DecodeLimits
+from config import Settings
 
 # A worker that is asked to stop has this long for what is in flight; supervisors should wait 35 s before they kill.
 STOP_SECONDS = 20.0
@@ -81,11 +79,11 @@ def _options(options: Settings) -> PumpOptions:
             allowed_networks=options.allowed_networks,
         ),
         decode=DecodeLimits(options.image_formats, options.IMAGE_MAX_PIXELS),
-        children=child_options(options),
+        children=decoding.options(options),
         retry=RetryPolicy(options.RETRY_ATTEMPTS, options.RETRY_BASE_SECONDS, options.RETRY_MAX_SECONDS),
     )
-    decoding = options.DECODE_TIMEOUT_SECONDS * WALL_FACTOR
-    longest = options.FETCH_TIMEOUT_SECONDS + decoding + options.GPU_PAUSE_MAX_SECONDS
+    working = options.DECODE_TIMEOUT_SECONDS * WALL_FACTOR
+    longest = options.FETCH_TIMEOUT_SECONDS + working + options.GPU_PAUSE_MAX_SECONDS
     return PumpOptions(
         me=_identity(options.SLOTS),
         lease_seconds=options.LEASE_SECONDS,
@@ -95,25 +93,6 @@ def _options(options: Settings) -> PumpOptions:
         stuck_seconds=2 * longest + LEAST_STUCK_SECONDS,
         conveyor=conveyor,
         sources=options.worker_sources,
-    )
-
-
-def child_options(options: Settings) -> ChildOptions:
-    return ChildOptions(
-        processes=options.DECODE_PROCESSES,
-        timeout_seconds=options.DECODE_TIMEOUT_SECONDS,
-        memory_megabytes=options.DECODE_MAX_MEMORY_MB,
-        formats=options.image_formats,
-        max_pixels=options.IMAGE_MAX_PIXELS,
-        batch=options.DETECTOR_BATCH,
-        processors={
-            detector.NAME: {
-                "model": options.DETECTOR_MODEL and str(Path(options.DETECTOR_MODEL).resolve()),
-                "threshold": options.DETECTOR_THRESHOLD,
-                "threads": options.DETECTOR_THREADS,
-            }
-        },
-        environment=without_settings(),
     )
 
 
