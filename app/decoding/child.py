@@ -23,6 +23,7 @@ from PIL import Image
 
 from app import lifelines
 from app.decoding import wire
+from app.decoding.options import NOTE_BYTES, WALL_FACTOR
 from app.errors import DecodeError
 from app.processors import contract, running
 from app.processors.codes import OUT_OF_MEMORY
@@ -31,9 +32,6 @@ from app.processors.running import Worked
 
 MEGABYTE = 1024 * 1024
 NICENESS = 5  # the threads that drive hundreds of downloads go first
-# Of the time on the wall a step may take so much more than of the processor's.
-WALL_FACTOR = 3
-NOTE_BYTES = 80
 
 
 class Steps:

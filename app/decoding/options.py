@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+# Of the time on the wall a step may take so much more than of the processor's.
+WALL_FACTOR = 3
+NOTE_BYTES = 80  # the length of what a child notes that it is at
+
 
 @dataclass(frozen=True)
 class ChildOptions:

@@ -13,8 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.decoding import wire
-from app.decoding.child import NOTE_BYTES, WALL_FACTOR
-from app.decoding.options import ChildOptions
+from app.decoding.options import NOTE_BYTES, WALL_FACTOR, ChildOptions
 from app.errors import DecodeError
 from app.processors.contract import Missing, Processor
 from app.processors.running import Worked

@@ -10,7 +10,7 @@ from typing import cast
 
 from flask import Flask, current_app
 
-from app.decoding.child import WALL_FACTOR
+from app.decoding.options import WALL_FACTOR
 from app.domain import decoding, sharing
 from app.domain.conveyor import ConveyorOptions
 from app.domain.outcomes import RetryPolicy
