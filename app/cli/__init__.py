@@ -22,6 +22,7 @@ class Entry(NamedTuple):
 COMMANDS = {
     "submit": Entry("app.cli.client:submit_command", "Submit a job and, with --watch, follow it to its end."),
     "upload": Entry("app.cli.uploads:upload_command", "Upload the photos of a folder, as jobs."),
+    "manifest": Entry("app.cli.manifests:manifest_command", "Make a job of a list of ids and URLs."),
     "status": Entry("app.cli.client:status_command", "Show how far a job is and which stores failed."),
     "images": Entry("app.cli.client:images_command", "List the images of a job with their results or errors."),
     "results": Entry("app.cli.results:results_command", "Save the results of a whole job as CSV or JSON."),

@@ -33,7 +33,7 @@ def submit_command(service: Service, file: BinaryIO, watch: bool, idempotency_ke
     click.echo(job)
     if watch:
         sys.stdout.flush()
-        _finish(watching.follow(service, job))
+        finish(watching.follow(service, job))
 
 
 @click.command("status")
@@ -43,7 +43,7 @@ def submit_command(service: Service, file: BinaryIO, watch: bool, idempotency_ke
 @with_service
 def status_command(service: Service, job: int, watch: bool, is_json: bool) -> None:
     """Show how far JOB is and which stores failed; exit with 1 if the job failed."""
-    _finish(watching.follow(service, job) if watch else service.status(job), is_json=is_json)
+    finish(watching.follow(service, job) if watch else service.status(job), is_json=is_json)
 
 
 @click.command("images")
@@ -92,7 +92,7 @@ def retry_command(
         click.echo(f"  {left} are not: their stores are not in the store master")
     if watch:
         sys.stdout.flush()
-        _finish(watching.follow(service, job))
+        finish(watching.follow(service, job))
 
 
 @click.command("cancel")
@@ -138,7 +138,7 @@ def _visits(results: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             yield {name: store.get(name) for name in ("store_id", "area", "store_name")} | visit
 
 
-def _finish(status: dict[str, Any], *, is_json: bool = False) -> None:
+def finish(status: dict[str, Any], *, is_json: bool = False) -> None:
     """Print where a job stands and exit with what that means."""
     if is_json:
         click.echo(output.json_text(status))

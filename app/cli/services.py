@@ -84,6 +84,10 @@ class Service:
         done = self._change("job_id", "/upload_image_batch", body, idempotency_key, params=parameters)
         return int(done["job_id"])
 
+    def post_form(self, path: str, body: bytes, kind: str, *, idempotency_key: str) -> int:
+        """Create a job of a form and return its id; ``kind`` is the body's Content-Type."""
+        return int(self._change("job_id", path, body, idempotency_key, kind=kind)["job_id"])
+
     def cancel(self, job_id: int) -> dict[str, Any]:
         """Stop a job and return its status."""
         return self._change("status", f"/api/jobs/{job_id}/cancel", b"", uuid.uuid4().hex)
@@ -150,10 +154,17 @@ class Service:
                 raise CannotError(f"{self.url} broke the answer off: what was written is not whole") from error
 
     def _change(
-        self, field: str, path: str, body: bytes | Iterable[bytes], idempotency_key: str, **options: Any
+        self,
+        field: str,
+        path: str,
+        body: bytes | Iterable[bytes],
+        idempotency_key: str,
+        *,
+        kind: str = "application/json",
+        **options: Any,
     ) -> dict[str, Any]:
         """The key lets the attempts after a lost answer do nothing more, and get the first one's answer."""
-        headers = {"Content-Type": "application/json", "Idempotency-Key": idempotency_key}
+        headers = {"Content-Type": kind, "Idempotency-Key": idempotency_key}
         return self._ask(field, "POST", path, data=body, headers=headers, **options)
 
     def _ask(self, field: str, method: str, path: str, **options: Any) -> dict[str, Any]:

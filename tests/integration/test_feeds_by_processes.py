@@ -62,6 +62,8 @@ class Consumer(threading.Thread):
             self.tensors.update(failed["id"] for failed in entry["failed"])
 
 
+# The SQL of it is tried on both by test_feeds.
+@pytest.mark.parametrize("backend", ["mariadb"], indirect=True)
 def test_every_id_arrives_though_feeder_and_redis_are_killed(
     make_app: Callable[..., Flask],
     worker_env: dict[str, str],

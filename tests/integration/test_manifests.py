@@ -78,6 +78,7 @@ def test_the_answer_is_as_clients_know_it(
     assert (status["status"], status["source"], status["images"]["failed"]) == ("failed", "manifests", 3)
 
 
+@pytest.mark.parametrize("backend", ["mariadb"], indirect=True)
 def test_5004_rows_end_to_end(client: FlaskClient, host: Host, start_worker: Callable[..., Process]) -> None:
     start_worker(GPU_PAUSE_MIN_SECONDS="0", GPU_PAUSE_MAX_SECONDS="0")
     urls = [f"{host.url}/good{number % 5}.jpg?n={number}" for number in range(5004)]

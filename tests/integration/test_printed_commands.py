@@ -40,7 +40,8 @@ def run(
     if program is None:
         pytest.skip("there is no curl here")
     hands.add_stores(app)
-    env = worker_env | {"STORAGE_URL": (tmp_path / "files").as_uri()}
+    # Of the service that `make run` starts, the folder of manifests lies where it was started.
+    env = worker_env | {"STORAGE_URL": (tmp_path / "files").as_uri(), "MANIFEST_DIR": str(tmp_path / "var/manifests")}
     programs = tmp_path / "programs"
     programs.mkdir()
     (programs / "curl").write_text(CURL.format(program=program))
@@ -64,6 +65,17 @@ def blocks(page: str, holding: str) -> list[str]:
     found = [block for block in BLOCK.findall((PROJECT / page).read_text()) if holding in block]
     assert found, f"{page} prints no command with {holding}"
     return found
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/api.md"])
+def test_manifests(run: Callable[[str], list[tuple[int, str]]], page: str) -> None:
+    answers = [answer for block in blocks(page, "/api/v1/") for answer in run(block)]
+    assert {status for status, _ in answers} == {200}
+    *waited_for, listed, batched = [json.loads(body) for _, body in answers]
+    # Neither the host of the first nor that of the second is there.
+    assert {entry["error"] for found in waited_for for entry in found.values()} == {"Image could not be requested."}
+    assert [list(found) for found in waited_for] == ([["0"]] if page == "README.md" else [["0", "1"]] * 2)
+    assert listed["ok"] == batched["ok"] == "Processing Images"
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/api.md"])

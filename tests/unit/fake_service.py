@@ -43,6 +43,7 @@ class Server(ThreadingHTTPServer):
         self.asked: list[tuple[str, dict[str, str], dict[str, str]]] = []
         self.verdict = "completed"
         self.bodies: list[Any] = []  # of retries
+        self.forms: list[tuple[str, bytes]] = []
         self.cancelled: tuple[int, dict[str, Any]] = (200, {
             "status": "failed", "state": "cancelled", "job_id": 7, "error": [{"store_id": "S1", "error": "cancelled"}],
             "images": {"total": 40, "open": 0, "done": 10, "failed": 0, "cancelled": 30},
@@ -106,6 +107,9 @@ class Handler(BaseHTTPRequestHandler):
             if b"visits" not in body:
                 return 400, {"error": "visits: is missing"}
             return 201, {"job_id": self.server.job(self.headers["Idempotency-Key"], body)}
+        if path.startswith("/api/v1/"):
+            self.server.forms.append((self.headers["Content-Type"], body))
+            return 200, {"ok": "Processing Images", "job_id": self.server.job(self.headers["Idempotency-Key"], b"0")}
         if path == "/api/status":
             known = any(str(job["id"]) == query["jobid"] for job in self.server.jobs.values())
             return (200, self.server.status(int(query["jobid"]))) if known else (400, {})
