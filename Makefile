@@ -14,7 +14,7 @@ TEST_PROCESSES ?= 2
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo run test bench fuzz hostile chaos lock settings clean
+.PHONY: help install install-dev demo run test bench fuzz hostile chaos lock screenshots settings clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -58,6 +58,10 @@ lock: install-dev ## pin the versions of requirements*.in anew
 		--output-file requirements-dev.txt requirements-dev.in
 	$(BIN)/uv pip compile --quiet --upgrade --universal --no-header --python-version 3.11 \
 		--output-file deploy/flower.txt deploy/flower.in
+
+screenshots: install-dev ## take the pictures of the pages in docs/images anew
+	@testbed/install.sh
+	$(BIN)/python -m tests.browser.screenshots
 
 settings: install-dev ## write the README's table of settings from config.py
 	$(BIN)/python -m tests.unit.test_readme

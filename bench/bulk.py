@@ -57,7 +57,7 @@ def prepare(mariadb: MariaDB) -> None:
         mariadb.execute(statement, database=DATABASE)
 
 
-def fill(mariadb: MariaDB, *, visits: int, first_job: int) -> Iterator[int]:
+def fill(mariadb: MariaDB, *, visits: int, first_job: int, with_images: bool = True) -> Iterator[int]:
     """Add completed jobs of ``VISITS_A_JOB`` visits, numbered from ``first_job``; yields the visits so far."""
     [(stores,)] = mariadb.execute("SELECT COUNT(*) FROM bench_stores", database=DATABASE)
     for first_visit in range(0, visits, VISITS_A_JOB):
@@ -73,7 +73,7 @@ def fill(mariadb: MariaDB, *, visits: int, first_job: int) -> Iterator[int]:
             "step": SECONDS / visits,
             "at": FIRST_DAY + timedelta(seconds=SECONDS),
         }
-        for statement in (JOB, VISITS, IMAGES):
+        for statement in (JOB, VISITS, IMAGES) if with_images else (JOB, VISITS):
             mariadb.execute(statement.format(**values), database=DATABASE)
         yield first_visit + VISITS_A_JOB
     for table in ("jobs", "visits", "images"):

@@ -80,7 +80,7 @@ PAGES = {
     "control": ("/dashboard/control", "#findings table"),
     "error": ("/dashboard/jobs/999", "main"),
 }
-# What the documentation shows; the others are for whoever works on a page (SHOTS=all).
+# What is kept in docs/images; the others are for whoever works on a page: python -m tests.browser.screenshots all
 KEPT = ("overview", "visits", "job", "store", "control")
 
 

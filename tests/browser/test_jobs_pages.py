@@ -111,6 +111,17 @@ def test_retry_says_what_will_happen_before_it_happens(site: Site, stores: None,
     expect(page.locator(".head .state")).to_have_text("cancelled")
 
 
+def test_seven_thousand_failures_are_a_page_of_fifty(site: Site, stores: None, watched: Watched) -> None:
+    job_id = submit(site, hands.visit(images=7000))
+    hands.work_off(site.app, hands.failed)
+    page = watched.open(f"/dashboard/jobs/{job_id}?state=failed")
+    expect(page.get_by_role("link", name="http_404 7,000")).to_be_visible()
+    assert page.locator("#job tbody tr").count() == 50
+    page.get_by_role("link", name="http_404 7,000").click()
+    page.get_by_role("link", name="Retry the 7,000 that failed with http_404").click()
+    expect(page.get_by_role("button", name="Try 7,000 images again")).to_be_visible()
+
+
 @pytest.mark.parametrize(
     ("path", "status", "heading"),
     [

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from PIL import Image
 
+from app import create_app
 from app.domain import keys
 from app.domain.access import Scope
 from app.domain.keys import NewKey
+from config import Settings
 from tests.integration import hands
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -127,3 +133,24 @@ def test_pages_without_a_key_lead_to_the_login_and_programs_get_401(make_app: Ca
     assert (answer.status_code, answer.location) == (303, "/dashboard/login?next=/dashboard/jobs?state%3Dfailed")
     assert client.get("/dashboard/jobs").status_code == 401
     assert client.post("/dashboard/jobs/1/cancel", headers=BROWSER | OWN).status_code == 401
+
+
+def test_without_its_database_a_page_says_so_and_what_to_do(tmp_path: Path) -> None:
+    settings = Settings.from_env({}, DATABASE_URL="mysql+pymysql://u:p@127.0.0.1:1/none", DATA_DIR=tmp_path)
+    answer = create_app(settings).test_client().get("/dashboard/visits?area=7", headers=BROWSER)
+    assert (answer.status_code, answer.mimetype) == (503, "text/html")
+    assert answer.headers["Retry-After"] and 'href="/dashboard/visits?area=7">Try again<' in answer.text
+
+
+def test_a_stored_picture_is_shown_and_one_that_was_not_kept_is_not(app: Flask, client: FlaskClient) -> None:
+    hands.add_stores(app)
+    picture = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(picture, "PNG")
+    photo = {"file": base64.b64encode(picture.getvalue()).decode(), "timestamp": "2020-09-02", "store_name": "<i>x</i>"}
+    sent = client.post("/upload_image_batch", json=[photo | {"camera_id": "c1", "barcode": "123"}])
+    stored = client.get(f"/dashboard/jobs/{sent.json['job_id']}/images/0").text
+    address = f"/api/jobs/{sent.json['job_id']}/images/0/file"
+    assert f'src="{address}"' in stored and client.get(address).data == picture.getvalue()
+    assert "&lt;i&gt;x&lt;/i&gt;" in stored and "c1" in stored
+    fetched = client.get(f"/dashboard/jobs/{hands.submit(client)}/images/0").text
+    assert "<img class=" not in fetched and "was not kept" in fetched
