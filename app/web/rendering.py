@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import flask_bootstrap
 from flask import Blueprint, Flask, Response, current_app, render_template, request, url_for
@@ -47,7 +49,8 @@ def register(app: Flask) -> None:
     app.register_blueprint(assets)
     app.register_blueprint(bootstrap)
     app.jinja_env.filters.update(formats.FILTERS)
-    app.jinja_env.globals.update(asset=asset, has_route=has_route, changed=changed, sample_curl=sample_curl, may=may)
+    helpers = (asset, has_route, changed, narrowed_alike, sample_curl, may)
+    app.jinja_env.globals.update({helper.__name__: helper for helper in helpers})
     app.context_processor(lambda: {"caller": access.current(), "asks_for_keys": settings.AUTH == "keys"})
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 
@@ -93,12 +96,20 @@ def may(scope: str) -> bool:
 
 def changed(**values: Any) -> str:
     """This page's address with some of its query changed; None takes a part away, and so does a new filter the page."""
-    query: dict[str, Any] = {name: value for name, value in request.args.items() if value}
-    if "cursor" not in values:
-        query.pop("cursor", None)
-    query |= values
-    wanted: dict[str, Any] = {name: value for name, value in query.items() if value not in (None, "")}
-    return url_for(request.endpoint or "", **(request.view_args or {}), **wanted)
+    query = {name: value for name, value in request.args.items() if name != "cursor"}
+    path = url_for(request.endpoint or "", **(request.view_args or {}))
+    return _with_query(path, query | values)
+
+
+def narrowed_alike(endpoint: str) -> str:
+    """Another address with the query of this page."""
+    return _with_query(url_for(endpoint), request.args)
+
+
+def _with_query(path: str, query: Mapping[str, Any]) -> str:
+    """Not by url_for: names in a query are anybody's, and some mean something to it."""
+    wanted = {name: value for name, value in query.items() if value not in (None, "")}
+    return f"{path}?{urlencode(wanted)}" if wanted else path
 
 
 def sample_curl(store_id: str = "S00339218") -> str:

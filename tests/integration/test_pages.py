@@ -154,3 +154,16 @@ def test_a_stored_picture_is_shown_and_one_that_was_not_kept_is_not(app: Flask, 
     assert "&lt;i&gt;x&lt;/i&gt;" in stored and "c1" in stored
     fetched = client.get(f"/dashboard/jobs/{hands.submit(client)}/images/0").text
     assert "<img class=" not in fetched and "was not kept" in fetched
+
+
+@pytest.mark.parametrize(
+    "query", ["endpoint=x", "_external=1&_scheme=javascript", "self=1&path=/x", "_anchor=a&job_id=7"]
+)
+def test_odd_names_in_an_address_lead_nowhere_else(app: Flask, client: FlaskClient, query: str) -> None:
+    hands.add_stores(app)
+    hands.submit(client)
+    for path in ("/dashboard/", "/dashboard/visits", "/dashboard/jobs", "/dashboard/jobs/%d", "/dashboard/stores"):
+        job_id = client.get("/api/jobs").json["results"][0]["job_id"]
+        answer = client.get(f"{path % job_id if '%' in path else path}?{query}")
+        assert answer.status_code == 200
+        assert "javascript:" not in answer.text and 'href="http' not in answer.text.replace('href="https://host', "")
