@@ -12,11 +12,13 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from PIL import Image
+from sqlalchemy import update
 
 from app import create_app
-from app.domain import keys
+from app.domain import keys, transactions
 from app.domain.access import Scope
 from app.domain.keys import NewKey
+from app.models import Image as ImageRow
 from config import Settings
 from tests.integration import hands
 
@@ -167,3 +169,19 @@ def test_odd_names_in_an_address_lead_nowhere_else(app: Flask, client: FlaskClie
         answer = client.get(f"{path % job_id if '%' in path else path}?{query}")
         assert answer.status_code == 200
         assert "javascript:" not in answer.text and 'href="http' not in answer.text.replace('href="https://host', "")
+
+
+def test_an_image_shows_the_results_of_each_processor(app: Flask, client: FlaskClient) -> None:
+    hands.add_stores(app)
+    job_id = hands.submit(client)
+    hands.work_off(app)
+    results = {
+        "quality": {"version": "2", "result": {"sharpness": 0.5, "note": "<b>"}},
+        "barcodes": {"version": "1", "error": "engine_missing: no <engine>"},
+    }
+    with app.app_context():
+        change = update(ImageRow).where(ImageRow.job_id == job_id).values(results=results)
+        transactions.run(lambda session: session.execute(change))
+    text = client.get(f"/dashboard/jobs/{job_id}/images/0").text
+    assert "&#34;sharpness&#34;: 0.5" in text and "&#34;note&#34;: &#34;&lt;b&gt;&#34;" in text
+    assert "engine_missing: no &lt;engine&gt;" in text and "<td>2</td>" in text
