@@ -75,7 +75,8 @@ def of(start: datetime, end: datetime, *, area: str | None, store_id: str | None
     """The overview of a period; reads each visit of it twice."""
     wanted = Wanted(start, end, area, store_id)
     length = timedelta(days=(end.date() - start.date()).days + 1)
-    before = replace(wanted, start=start - length, end=end - length)
+    # Before a period that begins long ago there is nothing, not even a date.
+    before = replace(wanted, start=start - min(length, start - datetime.min), end=end - min(length, end - datetime.min))
     by_store = visit_tables.find_groups(wanted, Group.STORE)
     since = datetime.combine(end.date(), datetime.min.time()) - timedelta(days=silent_days - 1)
     silent, silent_total, known = transactions.read(lambda session: _silent(session, area, store_id, since))

@@ -76,18 +76,20 @@ def columns(values: Sequence[Column]) -> Chart:
                 title = f"{each.label}: {formats.number(value)} {kind}"
                 rects.append(Rect(kind, x, y, bar, scale(base) - y, title))
             base += value
-    return Chart(rects, [], _labels([each.label for each in values], step), up)
+    return Chart(rects, [], _labels(len(values), lambda n: values[n].label, step), up)
 
 
-def line(values: Sequence[tuple[str, float]], unit: str) -> Chart:
-    """A line through values by their labels."""
+def line(values: Sequence[tuple[date, float]], unit: str) -> Chart:
+    """A line through values by their days, which ascend; days without one take their room."""
     scale, up = _axis(max([value for _, value in values] or [1]))
-    step = (WIDTH - LEFT - RIGHT) / max(len(values), 1)
+    first = values[0][0] if values else date.min
+    days = (values[-1][0] - first).days + 1 if values else 1
+    step = (WIDTH - LEFT - RIGHT) / days
     points = [
-        (LEFT + step * (number + 0.5), scale(value), f"{label}: {formats.number(value)} {unit}")
-        for number, (label, value) in enumerate(values)
+        (LEFT + step * ((day - first).days + 0.5), scale(value), f"{day}: {formats.number(value)} {unit}")
+        for day, value in values
     ]
-    return Chart([], points, _labels([label for label, _ in values], step), up)
+    return Chart([], points, _labels(days, lambda n: f"{first + timedelta(days=n):%d %b}", step), up)
 
 
 def _axis(most: float) -> tuple[Callable[[float], float], list[Tick]]:
@@ -103,17 +105,16 @@ def _axis(most: float) -> tuple[Callable[[float], float], list[Tick]]:
     return scale, [Tick(formats.short(step * number), scale(step * number)) for number in range(round(top / step) + 1)]
 
 
-def _labels(labels: Sequence[str], step: float) -> list[Tick]:
+def _labels(count: int, label: Callable[[int], str], step: float) -> list[Tick]:
     every = max(1, math.ceil(LABEL_WIDTH / step))
-    return [Tick(label, LEFT + step * (number + 0.5)) for number, label in enumerate(labels) if number % every == 0]
+    return [Tick(label(number), LEFT + step * (number + 0.5)) for number in range(0, count, every)]
 
 
 def by_day(rows: Iterable[GroupRow], before: Iterable[GroupRow], first: date, days: int) -> list[Column]:
     """A column for each day of a period, or for each stretch of days where they are many."""
     stretch = math.ceil(days / MOST_BARS)
-    length = timedelta(days=days)
     now = _summed(rows, first, stretch)
-    then = _summed(before, first - length, stretch)
+    then = _summed(before, first, stretch, earlier=days)
     found = []
     for number in range(math.ceil(days / stretch)):
         day = first + timedelta(days=number * stretch)
@@ -125,9 +126,10 @@ def by_day(rows: Iterable[GroupRow], before: Iterable[GroupRow], first: date, da
     return found
 
 
-def _summed(rows: Iterable[GroupRow], first: date, stretch: int) -> dict[int, GroupRow]:
+def _summed(rows: Iterable[GroupRow], first: date, stretch: int, *, earlier: int = 0) -> dict[int, GroupRow]:
+    """By the number of the stretch, counted from so many days before the first."""
     summed: dict[int, GroupRow] = {}
     for row in rows:
         day: Any = row.key
-        summed.setdefault((day - first).days // stretch, GroupRow(None)).add(row)
+        summed.setdefault(((day - first).days + earlier) // stretch, GroupRow(None)).add(row)
     return summed

@@ -100,7 +100,8 @@ def pretty(value: Any) -> str:
 
 
 def days_later(value: date, days: int) -> date:
-    return value + timedelta(days=days)
+    """Not past the last day that there is: some clients write it where they mean none."""
+    return value + timedelta(days=min(days, (date.max - value).days))
 
 
 def pair(value: str) -> tuple[str, str]:

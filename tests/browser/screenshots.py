@@ -16,7 +16,7 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from app import broker, create_app
-from app.domain import stores
+from app.domain import overviews, stores
 from app.domain.claims import Work
 from app.domain.outcomes import Outcome
 from app.models import ImageState
@@ -39,7 +39,7 @@ REASONS = [
     ("timeout", "no answer within 30 s"),
     ("not_an_image", "what came is no image of an allowed format"),
 ]
-COLORS = 128
+COLORS = 256
 
 
 def main() -> None:
@@ -52,6 +52,7 @@ def main() -> None:
         with Host(_pictures(Path(name))) as host, sync_playwright() as playwright:
             job_id = _live_job(app, ids, host.url)
             with processes.worker(env, Path(name) / "worker.log", name="one"):
+                processes.wait_for(lambda: _rate(app), 60, what="a worker's rate")
                 browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
                 for scheme in ("light", "dark"):
                     page = browser.new_page(viewport={"width": 1280, "height": 860}, color_scheme=scheme)  # type: ignore[arg-type]
@@ -63,12 +64,17 @@ def main() -> None:
                 browser.close()
 
 
+def _rate(app: Flask) -> float:
+    with app.app_context():
+        return overviews.now().rate
+
+
 PAGES = {
+    "job": ("/dashboard/jobs/{job}", "tbody"),
     "overview": ("/dashboard/", "#period .chart"),
     "visits": ("/dashboard/visits", "tbody"),
     "visits-by-area": ("/dashboard/visits?group=area&order=perimeter", "tbody"),
     "jobs": ("/dashboard/jobs", "tbody"),
-    "job": ("/dashboard/jobs/{job}", "tbody"),
     "job-failed": ("/dashboard/jobs/3?state=failed", "tbody"),
     "job-stores": ("/dashboard/jobs/3/stores", "tbody"),
     "image": ("/dashboard/jobs/3/images/0", "main"),
@@ -81,7 +87,7 @@ PAGES = {
     "error": ("/dashboard/jobs/999", "main"),
 }
 # What is kept in docs/images; the others are for whoever works on a page: python -m tests.browser.screenshots all
-KEPT = ("overview", "visits", "job", "store", "control")
+KEPT = ("job", "overview", "visits", "store", "control")
 
 
 def _shoot(page: Page, url: str, scheme: str, job_id: int) -> None:
@@ -89,8 +95,6 @@ def _shoot(page: Page, url: str, scheme: str, job_id: int) -> None:
         if name in KEPT or "all" in sys.argv:
             page.goto(url + path.format(job=job_id))
             page.wait_for_selector(ready)
-            if name in ("job", "control"):
-                page.wait_for_timeout(6000)  # a worker's first beats
             _save(page, f"{name}-{scheme}")
 
 

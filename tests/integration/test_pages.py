@@ -18,6 +18,7 @@ from app import create_app
 from app.domain import keys, transactions
 from app.domain.access import Scope
 from app.domain.keys import NewKey
+from app.domain.visit_tables import Group
 from app.models import Image as ImageRow
 from config import Settings
 from tests.integration import hands
@@ -185,3 +186,16 @@ def test_an_image_shows_the_results_of_each_processor(app: Flask, client: FlaskC
     text = client.get(f"/dashboard/jobs/{job_id}/images/0").text
     assert "&#34;sharpness&#34;: 0.5" in text and "&#34;note&#34;: &#34;&lt;b&gt;&#34;" in text
     assert "engine_missing: no &lt;engine&gt;" in text and "<td>2</td>" in text
+
+
+def test_years_that_clients_write_for_never_and_for_ever_can_be_shown(app: Flask, client: FlaskClient) -> None:
+    hands.add_stores(app)
+    hands.submit(client, *(hands.visit(time=when) for when in ("1900-01-01", "2020-09-02", "9999-12-31T23:59:59Z")))
+    hands.work_off(app)
+    always = "start=1900-01-01&end=9999-12-31"
+    for path in ("", "period", "visits", "stores/S00339218"):
+        assert client.get(f"/dashboard/{path}?{always}").status_code == 200
+    for group in Group:
+        answer = client.get(f"/dashboard/visits?{always}&group={group.value}")
+        assert answer.status_code == 200
+        assert "9999-12-31" in answer.text

@@ -7,7 +7,7 @@ import binascii
 import csv
 import io
 from collections.abc import Iterator
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 
 from flask import Response, request, stream_with_context, url_for
 
@@ -132,7 +132,11 @@ def get_store(path: schemas.StorePath, query: schemas.StoreQuery) -> Response:
         raise InvalidRequestError("start: later than end")
     wanted = Wanted(start, end, store_id=store.id)
     days = visit_tables.find_groups(wanted, Group.DAY)[::-1]
-    read = [row for row in days if row.completed]
+    read = [
+        (row.key, row.completed, row.perimeter / row.completed)
+        for row in days
+        if isinstance(row.key, date) and row.completed
+    ]
     return page(
         "stores/store.html",
         section="pages.stores",
@@ -141,7 +145,7 @@ def get_store(path: schemas.StorePath, query: schemas.StoreQuery) -> Response:
         end=end,
         days=days,
         newest=newest[0] if newest else None,
-        chart=charts.line([(f"{row.key:%d %b}", row.perimeter / row.completed) for row in read], "px"),
+        chart=charts.line([(day, perimeter) for day, _, perimeter in read], "px"),
         read=read,
         errors=overviews.count_errors(wanted) if newest else [],
         gaps=visit_tables.gaps(days, at_least=GAP_DAYS),
