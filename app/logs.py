@@ -15,10 +15,12 @@ from config import Settings
 
 # user:password@ in an address, as drivers put it into their messages
 _CREDENTIALS = re.compile(r"(://[^\s/@:]*:)[^\s/@]+@")
-# API keys, of which the beginning is no secret
-_KEYS = re.compile(r"(ij_[a-z0-9]{8}_)[A-Za-z0-9_-]{8,}")
+# API keys, of which the beginning is no secret, and what webhooks are signed with
+_KEYS = re.compile(r"(ij_[a-z0-9]{8}_|whsec_)[A-Za-z0-9_+/=-]{8,}")
 # Flask's development server repeats every request in a format of its own; Celery tells of every bell.
 REPETITIVE_LOGGERS = ("werkzeug", "celery.app.trace", "celery.worker.strategy")
+# Its lines hold whole addresses, and these the tokens that receivers of webhooks put into them.
+INDISCREET_LOGGERS = ("urllib3",)
 # Traceback lines are marked, so that none of them can be taken for an event.
 TRACEBACK_MARK = "    | "
 
@@ -56,6 +58,8 @@ def configure(options: Settings) -> None:
     root.setLevel(options.LOG_LEVEL)
     for repetitive in REPETITIVE_LOGGERS:
         logging.getLogger(repetitive).setLevel(max(logging.WARNING, root.level))
+    for indiscreet in INDISCREET_LOGGERS:
+        logging.getLogger(indiscreet).setLevel(logging.CRITICAL)
 
 
 class _Handler(logging.StreamHandler[Any]):
