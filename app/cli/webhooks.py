@@ -34,17 +34,17 @@ def list_command(service: Service, job: int | None, form: str | None) -> None:
 
 
 @webhooks_command.command("add")
-@click.argument("url")
+@click.argument("address")
 @click.option("--event", "events", type=click.Choice(EVENTS), multiple=True, default=EVENTS[:2], show_default=True,
               help="What to tell of (repeatable).")  # fmt: skip
 @click.option("--secret", help="What to sign with, whsec_...; one is made unless given.")
 @click.option("--description", help="To know it by.")
 @with_service
 def add_command(
-    service: Service, url: str, events: tuple[str, ...], secret: str | None, description: str | None
+    service: Service, address: str, events: tuple[str, ...], secret: str | None, description: str | None
 ) -> None:
-    """Have messages sent to URL, and print the secret that they are signed with. It is shown this once."""
-    wanted = {"url": url, "events": events, "secret": secret, "description": description}
+    """Have messages sent to ADDRESS, and print the secret that they are signed with. It is shown this once."""
+    wanted = {"url": address, "events": events, "secret": secret, "description": description}
     made = service.create("webhook_id", "/api/webhooks", wanted)
     click.echo(made["secret"])
     click.echo(f"webhook {made['webhook_id']}; keep the secret, it is not shown again", err=True)
