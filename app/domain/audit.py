@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, case, exists, func, literal, or_, select
 from sqlalchemy.orm import Session
 
-from app.domain import transactions
+from app.domain import outbox, transactions
 from app.domain.cursors import MOST_NUMBER
 from app.extensions import settings
 from app.models import Chunk, Image, ImageState, Job, JobState, Visit, VisitState
@@ -275,6 +275,7 @@ def _plain_checks(first: int, last: int) -> Iterator[tuple[str, str, Any]]:
     query = select(Image.job_id, Image.seq, Image.visit_seq)
     query = query.where(Image.job_id.between(first, last), Image.visit_seq.is_not(None), has_no_visit)
     yield "image_without_visit", "image {seq} belongs to visit {visit_seq}, which is not there", query
+    yield from outbox.checks(first, last)
 
 
 def _overlapping(first: int, last: int) -> Any:

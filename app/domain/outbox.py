@@ -8,7 +8,7 @@ run again after a lost COMMIT it finds nothing changed, and writes nothing.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from sqlalchemy import (
@@ -30,6 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
+from app.extensions import settings
 from app.models import ALL_JOBS, Delivery, DeliveryState, Job, JobState, Visit, VisitState, Webhook
 from app.sql import db_now, json_rows
 
@@ -38,6 +39,7 @@ EVENTS = (JOB_COMPLETED, JOB_FAILED, VISIT_SETTLED)
 # What a job's own callback_url is told.
 JOB_EVENTS = (JOB_COMPLETED, JOB_FAILED)
 TEST = "webhook.test"
+DAY_SECONDS = 86_400.0
 
 _COLUMNS = [
     *("webhook_id", "host", "job_id", "visit_seq", "event", "version", "data"),
@@ -113,6 +115,38 @@ def write_test(session: Session, webhook: Webhook) -> int:
         "created_at": db_now(),
     }
     return int(session.connection().execute(insert(Delivery).values(**row)).lastrowid)
+
+
+def checks(first: int, last: int) -> Iterator[tuple[str, str, Any]]:
+    """What the audit asks of the messages of these jobs: code, sentence, query for those that are wrong."""
+    is_of_jobs = and_(Delivery.job_id.between(first, last), Delivery.job_id != 0)
+    event = (Delivery.job_id, Delivery.webhook_id, Delivery.event, Delivery.visit_seq, Delivery.version)
+    doubled = select(*event, func.count().label("rows")).where(is_of_jobs).group_by(*event).having(func.count() > 1)
+    sentence = "webhook {webhook_id} is told {rows} times of {event}, version {version}"
+    yield "message_doubled", sentence, doubled
+    is_pending = Delivery.state == DeliveryState.PENDING
+    is_stray = or_(
+        is_pending != Delivery.due_at.is_not(None),
+        is_pending != Delivery.finished_at.is_(None),
+        and_(Delivery.claim.is_not(None), Delivery.due_at.is_(None)),
+    )
+    stray = select(Delivery.job_id, Delivery.id, Delivery.state, Delivery.due_at).where(is_of_jobs, is_stray)
+    yield "message_stray", "message {id} is {state} and due at {due_at}", stray
+    yield "callback_missing", "it ended for the {version}. time, and its callback is not told", _missing(first, last)
+
+
+def _missing(first: int, last: int) -> Any:
+    """Callbacks that have listened to all since before the job ended, and have no message of it."""
+    is_told = exists().where(Delivery.webhook_id == Webhook.id, Delivery.version == Job.version)
+    has_listened = and_(
+        Webhook.is_enabled, Webhook.events == ",".join(JOB_EVENTS), Webhook.updated_at < Job.finished_at
+    )
+    is_kept = Job.finished_at > db_now(-settings.WEBHOOK_KEEP_DAYS * DAY_SECONDS)
+    return (
+        select(Webhook.job_id, Job.version)
+        .join(Job, Job.id == Webhook.job_id)
+        .where(Webhook.job_id.between(first, last), Job.state != JobState.ONGOING, has_listened, is_kept, ~is_told)
+    )
 
 
 def _insert(session: Session, rows: Any, parameters: dict[str, str] | None = None) -> None:
