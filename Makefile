@@ -14,7 +14,7 @@ TEST_PROCESSES ?= 2
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo run test bench fuzz hostile chaos lock screenshots settings clean
+.PHONY: help install install-dev demo run test coverage bench fuzz hostile chaos lock screenshots settings clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -32,6 +32,14 @@ test: install-dev ## linters, types, import rules and every test, on real MariaD
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest --numprocesses $(TEST_PROCESSES) --dist loadfile $(ARGS)
+
+coverage: install-dev ## how much of the code the tests run through, worker and web processes too: build/coverage.txt
+	@testbed/install.sh
+	@mkdir -p build
+	$(BIN)/coverage run -m pytest $(ARGS)
+	@$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report > build/coverage.txt
+	@tail -n 1 build/coverage.txt
 
 bench: install-dev ## measure images a second against a plain loop and the bare limit
 	@testbed/install.sh

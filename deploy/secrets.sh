@@ -14,6 +14,8 @@ random() { od -An -N32 -tx1 /dev/urandom | tr -d ' \n'; }
 for secret in mysql_password mysql_root_password secret_key metrics_token; do
     [[ -e secrets/$secret ]] || random >"secrets/$secret"
 done
+# The mail server's is not ours to make: it stays empty until it is put there.
+[[ -e secrets/smtp_password ]] || : >secrets/smtp_password
 [[ -e secrets/flower_auth ]] || printf 'flower:%s' "$(random)" >secrets/flower_auth
 if [[ ! -e secrets/tls_certificate || ! -e secrets/tls_key ]]; then
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 365 -subj "/CN=$name" \
