@@ -7,7 +7,7 @@ again under the same id.
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Float, SmallInteger, String, Text, and_, case, delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
-from app.domain import access, cursors, idempotency, transactions, webhooks
+from app.domain import access, cursors, idempotency, totals, transactions, webhooks
 from app.domain.idempotency import Idempotency
 from app.errors import NotFoundError
 from app.extensions import settings
@@ -157,10 +157,20 @@ def settle(results: Sequence[Sent]) -> None:
     ]
 
     def work(session: Session) -> None:
+        tries = _new_tries(session, results)
         session.execute(_write_sent, {"sent": json.dumps(rows)})
         _note_receivers(session, [sent for sent in results if sent.is_attempt])
+        totals.add(session, tries)
 
     transactions.run(work)
+
+
+def _new_tries(session: Session, results: Sequence[Sent]) -> totals.Counts:
+    """What these add to the totals: a second time their claims are given up, and they add nothing. Locks their rows."""
+    tried = {sent.due.delivery.id: sent for sent in results if sent.is_attempt}
+    query = select(Delivery.id, Delivery.claim).where(Delivery.id.in_(sorted(tried))).order_by(Delivery.id)
+    held = [tried[row.id] for row in session.execute(query.with_for_update()) if row.claim == tried[row.id].due.token]
+    return Counter((totals.WEBHOOK_TRIES, sent.state.value) for sent in held)
 
 
 def _note_receivers(session: Session, results: Sequence[Sent]) -> None:

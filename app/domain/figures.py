@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from app import queues
 from app.domain import health, totals, transactions
 from app.domain.workers import ALIVE_SECONDS
-from app.models import Chunk, Job, JobState, Worker
+from app.models import Chunk, Delivery, Job, JobState, Worker
 from app.sql import db_now
 
 
@@ -36,6 +36,8 @@ class Figures:
     workers_silent: int  # seen in the last day, and gone without a good-bye
     slots: int
     in_flight: int
+    deliveries_due: int  # webhooks that may be sent now
+    oldest_delivery_seconds: float
     totals: Mapping[str, Mapping[str, int]]
 
 
@@ -48,6 +50,8 @@ def _read(session: Session) -> Figures:
     is_ongoing = Job.state == JobState.ONGOING
     jobs, images = session.execute(select(func.count(), func.sum(Job.images_open)).where(is_ongoing)).one()
     (chunks, now), workers = _chunks(session), _workers(session)
+    due = select(func.count().label("due"), func.min(Delivery.due_at).label("oldest")).where(Delivery.due_at <= now)
+    deliveries = session.execute(due).one()
     age = (now - chunks.oldest).total_seconds() if chunks.oldest else 0.0
     return Figures(
         jobs_ongoing=jobs,
@@ -60,6 +64,8 @@ def _read(session: Session) -> Figures:
         workers_silent=workers.known - int(workers.alive or 0),
         slots=int(workers.slots or 0),
         in_flight=int(workers.in_flight or 0),
+        deliveries_due=deliveries.due,
+        oldest_delivery_seconds=max((now - deliveries.oldest).total_seconds(), 0.0) if deliveries.oldest else 0.0,
         totals=totals.find(session),
     )
 

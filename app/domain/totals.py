@@ -22,6 +22,7 @@ JOBS_FINISHED = "jobs_finished"  # by state; again where a job was retried
 IMAGES_SETTLED = "images_settled"  # by state; again where an image was retried
 IMAGE_ERRORS = "image_errors"  # those that failed for good, by error code
 IMAGE_RETRIES = "image_retries"  # attempts that failed and are tried again, by error code
+WEBHOOK_TRIES = "webhook_tries"  # by what the delivery was after it: pending ones are tried again
 
 SLOTS = 16
 _slot = random.SystemRandom().randrange(SLOTS)

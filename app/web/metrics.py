@@ -26,7 +26,7 @@ from app.domain.access import Scope
 from app.domain.figures import Figures
 from app.errors import UnavailableError
 from app.extensions import settings
-from app.models import ImageState, JobSource, JobState
+from app.models import DeliveryState, ImageState, JobSource, JobState
 from app.web.auth import public
 from app.web.documents import metrics as documents
 from app.web.ops import release
@@ -124,6 +124,8 @@ def _of_database(found: Figures) -> Iterator[Metric]:
     sentence = "Pieces of work; late: due again, of those due; leased: held by a worker, or to be tried later"
     yield _labelled("chunks", sentence, "state", chunks)
     yield _gauge("oldest_due_seconds", "How long the oldest work has waited for a worker", found.oldest_due_seconds)
+    yield _gauge("deliveries_due", "Webhooks that may be sent now", found.deliveries_due)
+    yield _gauge("delivery_oldest_due_seconds", "How long the oldest has waited", found.oldest_delivery_seconds)
     for name, label, sentence, known in TOTALS:
         # From zero on, since a rate cannot be told from a series that begins with its first event.
         values = dict.fromkeys(known, 0) | dict(found.totals.get(name, {}))
@@ -146,6 +148,12 @@ TOTALS: tuple[tuple[str, str, str, list[str]], ...] = (
     ),
     (totals.IMAGE_ERRORS, "code", "Images that failed for good, by error code", []),
     (totals.IMAGE_RETRIES, "code", "Attempts that failed and were to be repeated, by error code", []),
+    (
+        totals.WEBHOOK_TRIES,
+        "state",
+        "Tries to deliver a webhook, by what came of them; pending: to be repeated",
+        [state.value for state in DeliveryState],
+    ),
 )
 
 
