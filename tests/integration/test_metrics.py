@@ -198,17 +198,17 @@ def test_processes_of_one_gunicorn_count_together_and_workers_are_known(
     port = processes.free_port()
     argv = ["-m", "gunicorn", "--config", "deploy/gunicorn.conf.py", "--bind", f"127.0.0.1:{port}", "--workers", "3"]
     with processes.Process([sys.executable, *argv], env=worker_env, log=tmp_path / "web.log"):
-        wait_for(lambda: processes.is_listening(port), 30)
+        wait_for(lambda: processes.is_listening(port), 90)
         url = f"http://127.0.0.1:{port}"
         for _ in range(40):
-            requests.get(f"{url}/live", timeout=10)
+            requests.get(f"{url}/live", timeout=60)
         name = 'imagejobs_http_requests_total{method="GET",rule="/live",status="200"}'
         for _ in range(5):
-            found = metrics(requests.get(f"{url}/metrics", timeout=10).text)
+            found = metrics(requests.get(f"{url}/metrics", timeout=60).text)
             assert found[name] == 40
 
         def is_known() -> bool:
-            found = metrics(requests.get(f"{url}/metrics", timeout=10).text)
+            found = metrics(requests.get(f"{url}/metrics", timeout=60).text)
             return (found['imagejobs_workers{state="alive"}'], found["imagejobs_worker_slots"]) == (1, 123)
 
-        wait_for(is_known, 30)
+        wait_for(is_known, 90)
