@@ -19,6 +19,9 @@ from app.models import ImageState
 log = structlog.get_logger()
 
 MOST_A_BATCH = 2000
+# Of processors' results in one batch. Servers refuse statements longer than 16 MB (MariaDB's default), and a text
+# within a text may double.
+MOST_RESULTS_A_BATCH = 4 * 1024 * 1024
 DATABASE_AWAY_SECONDS = 1.0
 RENEWALS_A_LEASE = 4
 
@@ -78,7 +81,8 @@ class Writer:
             deadline = time.monotonic() + self._flush_seconds
             while self._has_company_coming() and (left := deadline - time.monotonic()) > 0:
                 self._changed.wait(left)
-            batch, self._outcomes = self._outcomes[:MOST_A_BATCH], self._outcomes[MOST_A_BATCH:]
+            count = _count(self._outcomes)
+            batch, self._outcomes = self._outcomes[:count], self._outcomes[count:]
             empty, self._empty = self._empty, []
             return batch, empty, self._is_closed and not self._outcomes
 
@@ -143,6 +147,17 @@ class Writer:
                 claims.release(leases)
             except UnavailableError:
                 log.warning("leases not released", reason="the database is away", leases=len(leases))
+
+
+def _count(outcomes: Sequence[Outcome]) -> int:
+    """How many of these make one batch, at least one."""
+    count, size = 0, 0
+    for outcome in outcomes[:MOST_A_BATCH]:
+        size += len(outcome.results or "")
+        if count and size > MOST_RESULTS_A_BATCH:
+            break
+        count += 1
+    return count
 
 
 def _without_result(outcome: Outcome, reason: ImageError) -> Outcome:

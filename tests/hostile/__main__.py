@@ -10,7 +10,7 @@ import argparse
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from tests.integration import hands
 
 BATCH = 100
 MOST_SECONDS = 10.0  # for a whole batch, hence for each of its images
+MOST_DECODING_SECONDS = 300.0  # ... where pixels are decoded too, of 100 million each if need be
 MOST_HEADER_SECONDS = 0.2  # of the processor, on the thread that drives all downloads
 MOST_MEGABYTES = 700
 # Beside the default ones: all that IMAGE_FORMATS may name.
@@ -42,6 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make hostile", description=__doc__.partition("\n")[0])
     parser.add_argument("--mutants", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--processors", nargs="*", default=[], metavar="NAME", help="run these too, in children")
     options = parser.parse_args()
     found = sources.find()
     images = found | {f"made/{kind}": made.image(kind) for kind in made.FORMATS}
@@ -55,7 +57,7 @@ def main() -> None:
     measure(images, IMAGE_FORMATS)
     measure(images, f"{IMAGE_FORMATS},{MORE_FORMATS}")
     with tempfile.TemporaryDirectory(prefix="imagejobs-hostile-") as folder, running(Path(folder), images) as run:
-        run_through(*run, list(images))
+        run_through(*run, list(images), options.processors)
 
 
 def measure(images: Mapping[str, bytes], formats: str) -> None:
@@ -103,8 +105,9 @@ def running(folder: Path, images: Mapping[str, bytes]) -> Iterator[tuple[Flask, 
         yield app, host, worker
 
 
-def run_through(app: Flask, host: Host, worker: Process, names: list[str]) -> None:
+def run_through(app: Flask, host: Host, worker: Process, names: list[str], processors: list[str]) -> None:
     """Submit the images batch by batch, and print what became of them."""
+    most_seconds = MOST_DECODING_SECONDS if processors else MOST_SECONDS
     client = app.test_client()
     settle(client, host, range(1))  # until the worker is up
     before = peak_megabytes(worker.pid)
@@ -112,20 +115,23 @@ def run_through(app: Flask, host: Host, worker: Process, names: list[str]) -> No
     longest = 0.0
     for start in range(0, len(names), BATCH):
         began = time.monotonic()
-        images = settle(client, host, range(start, min(start + BATCH, len(names))))
+        images = settle(client, host, range(start, min(start + BATCH, len(names))), processors)
         longest = max(longest, time.monotonic() - began)
+        entries = [entry for image in images for entry in image.get("results", {}).items()]
+        codes.update(f"of {name}: {entry['error']['code']}" for name, entry in entries if "error" in entry)
         codes.update(image["error_code"] or f"done, {image['format']}" for image in images)
     peak = peak_megabytes(worker.pid)
     for code, count in codes.most_common():
         print(f"{count:6}  {code}")
     print(f"\nslowest batch of {BATCH}: {longest:.1f} s; the worker's memory {before} -> {peak} MB at most")
-    unknown = {code for code in codes if not code.startswith("done")} - {*FETCH_CODES, *DECODE_CODES}
+    ends = {code: count for code, count in codes.items() if not code.startswith("of ")}
+    unknown = {code for code in ends if not code.startswith("done")} - {*FETCH_CODES, *DECODE_CODES}
     faults = {
         "images ended with unknown codes": unknown,
-        f"a batch took longer than {MOST_SECONDS} s": longest > MOST_SECONDS,
+        f"a batch took longer than {most_seconds} s": longest > most_seconds,
         f"the worker took more than {MOST_MEGABYTES} MB": peak > MOST_MEGABYTES,
         "the worker died": not worker.is_alive,
-        "images are missing": codes.total() != len(names),
+        "images are missing": sum(ends.values()) != len(names),
         "the worker logged errors": "ERROR" in worker.text,
     }
     hands.expect_books_balanced(app)
@@ -134,10 +140,11 @@ def run_through(app: Flask, host: Host, worker: Process, names: list[str]) -> No
     print("no deaths; every image was read or has its code")
 
 
-def settle(client: FlaskClient, host: Host, numbers: range) -> list[dict]:
-    job_id = hands.submit(client, hands.visit(images=[f"{host.url}/{number}.jpg" for number in numbers]))
+def settle(client: FlaskClient, host: Host, numbers: range, processors: Sequence[str] = ()) -> list[dict]:
+    images = hands.visit(images=[f"{host.url}/{number}.jpg" for number in numbers])
+    job_id = hands.submit(client, images, processors=list(processors))
     address = f"/api/jobs/{job_id}"
-    wait_for(lambda: client.get(address).json["status"] != "ongoing", 60, what=f"images {numbers}")
+    wait_for(lambda: client.get(address).json["status"] != "ongoing", MOST_DECODING_SECONDS, what=f"images {numbers}")
     return client.get(f"{address}/images?per_page=1000").json["results"]
 
 

@@ -179,3 +179,18 @@ def test_small_job_passes_one_whose_processors_are_slow(
         assert client.get(address).json["status"] == "ongoing"
         assert client.post(f"/api/jobs/{hanging}/cancel").status_code in (200, 202)
     expect_books_balanced(app)
+
+
+@pytest.mark.parametrize("backend", ["mariadb"], indirect=True)
+def test_long_results_are_written_however_many_come_at_once(
+    app: Flask, client: FlaskClient, odd: None, start_worker: Callable[..., Process], pictures: Path
+) -> None:
+    """Together they are longer than any statement may be."""
+    add_stores(app)
+    worker = start_worker(ODD_WORKER, GPU_PAUSE_MIN_SECONDS="1", GPU_PAUSE_MAX_SECONDS="1", FLUSH_SECONDS="2")
+    with Host(pictures) as host:
+        urls = [f"{host.url}/grey0.png?{number}" for number in range(60)]
+        images = settled(client, submit(client, visit(images=urls), processors=["talk"]))
+    assert {len(image["results"]["talk"]["result"]["text"]) for image in images} == {400_000}
+    assert "results kept" not in worker.text
+    expect_books_balanced(app)
