@@ -14,7 +14,8 @@ import click
 
 from app.cli.services import CannotError, Service, with_service
 
-FORMATS = ("csv", "json", "jsonl")
+FORMATS = ("csv", "json", "jsonl", "coco", "megadetector")
+BOXES = ("coco", "megadetector")
 
 
 @click.command("results")
@@ -34,7 +35,7 @@ def results_command(service: Service, job: int, form: str | None, file: Path | N
     form = form or _format_of(file)
     if filters["separator"] and form != "csv":
         raise click.UsageError("--separator is for CSV")
-    path = f"/api/jobs/{job}/results.{form}"
+    path = f"/api/jobs/{job}/results.{f'{form}.json' if form in BOXES else form}"
     if file is None:
         if sys.stdout.isatty():  # what the images' names hold would act there
             raise click.UsageError("name a file with -o, or use a pipe; `imagejobs images` is for terminals")
@@ -45,8 +46,10 @@ def results_command(service: Service, job: int, form: str | None, file: Path | N
 
 
 def _format_of(file: Path | None) -> str:
-    suffix = file.suffix.lstrip(".").lower() if file else ""
-    return suffix if suffix in FORMATS else "csv"
+    """``boxes.coco.json`` is coco, ``boxes.json`` is json."""
+    parts = file.name.lower().split(".") if file else []
+    told = parts[-2] if len(parts) > 2 and parts[-1] == "json" and parts[-2] in BOXES else parts[-1] if parts else ""
+    return told if told in FORMATS else "csv"
 
 
 def _is_regular(file: BinaryIO) -> bool:

@@ -35,33 +35,35 @@ Field = tuple[str, str]  # of a processor's results: the processor, and the fiel
 @validated
 def as_json(path: JobPath, query: schemas.ResultsQuery) -> Response:
     """All that is known of each image of a job, as one JSON document."""
-    return _file(_json(results.read(path.job_id, _wanted(query))), path.job_id, "json", "application/json")
+    return as_file(_json(results.read(path.job_id, wanted_by(query))), path.job_id, "json", "application/json")
 
 
 @blueprint.get("/api/jobs/<int:job_id>/results.jsonl", **documents.as_json_lines)
 @validated
 def as_json_lines(path: JobPath, query: schemas.ResultsQuery) -> Response:
     """All that is known of each image of a job, a JSON object a line."""
-    return _file(_json_lines(results.read(path.job_id, _wanted(query))), path.job_id, "jsonl", "application/x-ndjson")
+    return as_file(
+        _json_lines(results.read(path.job_id, wanted_by(query))), path.job_id, "jsonl", "application/x-ndjson"
+    )
 
 
 @blueprint.get("/api/jobs/<int:job_id>/results.csv", **documents.as_csv)
 @validated
 def as_csv(path: JobPath, query: schemas.CsvQuery) -> Response:
     """All that is known of each image of a job, as a table that opens in a spreadsheet."""
-    wanted = _wanted(query)
+    wanted = wanted_by(query)
     export = results.read(path.job_id, wanted)
     fields = results.find_fields(path.job_id, wanted, most=MOST_FIELDS)
     mark = BYTE_ORDER_MARK if query.bom else ""
     text = _csv(export, fields, delimiter=SEPARATORS[query.separator], mark=mark)
-    return _file(text, path.job_id, "csv", "text/csv; header=present")
+    return as_file(text, path.job_id, "csv", "text/csv; header=present")
 
 
-def _wanted(query: schemas.ResultsQuery) -> ImageFilter:
+def wanted_by(query: schemas.ResultsQuery) -> ImageFilter:
     return ImageFilter(query.state, query.error_code)
 
 
-def _file(pieces: Generator[bytes, None, None], job_id: int, suffix: str, kind: str) -> Response:
+def as_file(pieces: Generator[bytes, None, None], job_id: int, suffix: str, kind: str) -> Response:
     """Should the database fail on the way, the answer breaks off without its end: no client takes it for whole."""
     response = Response(Streamed(pieces), mimetype=kind)
     response.headers["Content-Disposition"] = f'attachment; filename="job-{job_id}-results.{suffix}"'

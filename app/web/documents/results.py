@@ -8,11 +8,13 @@ from app.web.documents.base import AWAY, BAD_REQUEST
 from app.web.documents.jobs import NO_SUCH_JOB
 from app.web.schemas import results as schemas
 
+TEXT = {"type": "string"}
 
-def _file(description: str, kind: str) -> dict[str, Any]:
+
+def _file(description: str, kind: str, schema: dict[str, str] = TEXT) -> dict[str, Any]:
     return {
         "responses": {
-            "200": {"description": description, "content": {kind: {"schema": {"type": "string"}}}},
+            "200": {"description": description, "content": {kind: {"schema": schema}}},
             "400": BAD_REQUEST,
             "404": NO_SUCH_JOB,
             "503": AWAY,
@@ -20,6 +22,8 @@ def _file(description: str, kind: str) -> dict[str, Any]:
     }
 
 
+as_coco = _file("COCO: images, annotations, categories", "application/json", {"type": "object"})
+as_megadetector = _file("MegaDetector's batch output, 1.4", "application/json", {"type": "object"})
 as_json: dict[str, Any] = {
     "responses": {"200": schemas.ResultsAnswer, "400": BAD_REQUEST, "404": NO_SUCH_JOB, "503": AWAY}
 }
