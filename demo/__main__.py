@@ -21,7 +21,7 @@ INTERRUPTED = 130
 
 NEXT = """
 Where to look next:
-  make run            the same service at http://localhost:5000 until Ctrl-C
+  make run            the same service, with pages for people, at http://localhost:5000 until Ctrl-C
   /docs               there: every route, to be tried in the browser
   imagejobs --help    the command line: submit, status, images, visits (in .venv/bin)
   README.md           settings, your own MySQL and Redis, more workers and hosts

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -68,10 +69,10 @@ def _reason(error: ValidationError | InvalidRequestError, store: str) -> str:
     return error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
 
 
-def as_body(visits: Sequence[NewVisit], *, priority: int | None = None) -> dict[str, object]:
-    """What a program would send to ``POST /api/submit/`` for the same."""
+def as_body(visits: Sequence[NewVisit], **more: Any) -> dict[str, Any]:
+    """What a program would send to ``POST /api/submit/`` for the same; ``more`` where it is set."""
     sent = [
         {"store_id": visit.store_id, "visit_time": visit.visited_as_sent, "image_url": list(visit.urls)}
         for visit in visits
     ]
-    return {"count": len(sent), "visits": sent} | ({} if priority is None else {"priority": priority})
+    return {"count": len(sent), "visits": sent} | {name: value for name, value in more.items() if value}

@@ -88,7 +88,7 @@ def test_the_request_of_a_job_can_be_submitted_again(app: Flask, client: FlaskCl
     assert file.headers["Content-Disposition"] == f'attachment; filename="job-{job_id}-request.json"'
     rebuilt = json.loads(file.text)
     sent["visits"][2]["visit_time"] = "1599004853000"  # as it is stored: text
-    assert rebuilt == sent | {"priority": 5}
+    assert rebuilt == sent | {"priority": 5, "keep_images": False}
     assert client.post("/api/submit/", data=file.data).status_code == 201
 
 
@@ -199,3 +199,13 @@ def test_years_that_clients_write_for_never_and_for_ever_can_be_shown(app: Flask
         answer = client.get(f"/dashboard/visits?{always}&group={group.value}")
         assert answer.status_code == 200
         assert "9999-12-31" in answer.text
+
+
+def test_a_submitted_list_asks_for_what_was_ticked(app: Flask, client: FlaskClient) -> None:
+    hands.add_stores(app)
+    form = {"urls": "https://host/1.jpg", "store": "S00339218", "processors": ["quality", "info"], "keep": "yes"}
+    looked = client.post("/dashboard/submit", data=form, headers=OWN)
+    assert "&#34;processors&#34;: [" in looked.text and "&#34;keep_images&#34;: true" in looked.text
+    done = client.post("/dashboard/submit", data=form | {"action": "submit"}, headers=OWN)
+    job = client.get(done.location.replace("/dashboard/", "/api/").partition("?")[0]).json
+    assert (job["processors"], job["keep_images"]) == (["quality", "info"], True)

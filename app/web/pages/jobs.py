@@ -92,9 +92,9 @@ def download_job_request(path: schemas.JobPath) -> Response:
     job = jobs.get(path.job_id)
 
     def written() -> Iterator[str]:
-        head: dict[str, object] = {"count": job.visits_total, "priority": job.priority}
-        if job.client_metadata is not None:
-            head["metadata"] = job.client_metadata
+        asked = {"metadata": job.client_metadata, "processors": job.processors, "callback_url": job.callback_url}
+        head: dict[str, object] = {"count": job.visits_total, "priority": job.priority, "keep_images": job.keep_images}
+        head |= {name: value for name, value in asked.items() if value is not None}
         yield f'{json.dumps(head, ensure_ascii=False)[:-1]}, "visits": ['
         for number, each in enumerate(listings.rebuild_request(job.id)):
             yield ("," if number else "") + "\n" + json.dumps(_as_sent(*each), ensure_ascii=False)

@@ -12,6 +12,7 @@ from typing import Any
 
 from flask import Response, request, url_for
 
+from app import processors
 from app.domain import jobs, stores
 from app.domain.claims import PRIORITY_NORMAL
 from app.domain.idempotency import Idempotency
@@ -42,9 +43,11 @@ def ask_submit() -> Response:
 def submit() -> Response:
     """Look a list through, or submit it; a second click of the same page finds the job of the first."""
     request.max_form_memory_size = 2 * LIST_MOST_BYTES
-    form = request.form.to_dict()
+    form: dict[str, Any] = request.form.to_dict()
     form["urls"] = _with_file(form.get("urls", ""))
     priority = _priority(form.get("priority", ""))
+    chosen = [name for name in request.form.getlist("processors") if name in processors.BY_NAME]
+    form |= {"processors": chosen}
     found = urllists.read(
         form["urls"],
         store_id=form.get("store", "").strip(),
@@ -54,8 +57,14 @@ def submit() -> Response:
     unknown = stores.find_unknown({visit.store_id for visit in found.visits})
     is_fine = bool(found.visits) and not found.problems and found.images <= settings.JOB_MAX_IMAGES
     if form.get("action") != "submit" or not is_fine:
-        return _page(form, found=found, unknown=unknown, is_fine=is_fine, curl=_curl(found.visits, priority))
-    new = NewJob(JobSource.URLS, found.visits, priority=priority)
+        curl = _curl(
+            found.visits,
+            priority=None if priority == PRIORITY_NORMAL else priority,
+            processors=chosen,
+            keep_images="keep" in form,
+        )
+        return _page(form, found=found, unknown=unknown, is_fine=is_fine, curl=curl)
+    new = NewJob(JobSource.URLS, found.visits, priority=priority, processors=chosen or None, keep_images="keep" in form)
     created = jobs.create(new, _name(form))
     return see(url_for(".job", job_id=created.job_id, did="submitted"))
 
@@ -77,7 +86,7 @@ def _priority(text: str) -> int:
 
 
 def _name(form: dict[str, Any]) -> Idempotency:
-    asked = json.dumps([form["urls"], form.get("store"), form.get("time"), form.get("priority")])
+    asked = json.dumps([form["urls"], form.get("store"), form.get("time"), form.get("priority"), form["processors"]])
     return Idempotency(
         f"page-{form.get('token', '')[:64] or uuid.uuid4().hex}", hashlib.sha256(asked.encode()).hexdigest()
     )
@@ -93,15 +102,16 @@ def _page(form: dict[str, Any], **found: Any) -> Response:
         most_images=settings.JOB_MAX_IMAGES,
         most_priority=PRIORITY_MOST,
         most_problems=PROBLEMS_SHOWN,
+        processors=[each.NAME for each in processors.REGISTERED if each is not processors.perimeter],
         **found,
     )
 
 
-def _curl(visits: Sequence[NewVisit], priority: int) -> str:
+def _curl(visits: Sequence[NewVisit], **more: Any) -> str:
     """What a program would do; of a long list the first of it."""
     key = ' -H "Authorization: Bearer $IMAGEJOBS_KEY"' if settings.AUTH == "keys" else ""
     address = url_for("jobs.submit", _external=True)
     if sum(len(visit.urls) for visit in visits) > CURL_MOST_IMAGES:
         return f"curl {address}{key} -d @job.json"
-    body = urllists.as_body(visits, priority=None if priority == PRIORITY_NORMAL else priority)
+    body = urllists.as_body(visits, **more)
     return f"curl {address}{key} -d {shlex.quote(json.dumps(body, indent=1, ensure_ascii=False))}"
