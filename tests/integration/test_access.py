@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -89,6 +90,20 @@ def test_batches_and_their_files_are_their_owners(client: FlaskClient, as_caller
                 answer, other = client.get(address), client.get(nothing)
                 assert answer.status_code == (200 if is_seen else 404)
                 assert is_seen or answer.data == other.data
+
+
+def test_single_images_are_their_owners(client: FlaskClient, as_caller: Any) -> None:
+    with as_caller(OURS):
+        form = {"image": (io.BytesIO(photos.image()), "a.jpg")}
+        made = client.post("/images?processors=perimeter", data=form).json
+    for caller, is_seen in ((OURS, True), (THEIRS, False), (ADMIN, True), (Caller(None, OURS.scopes), False)):
+        with as_caller(caller):
+            assert len(client.get("/images").json) == is_seen
+            for way in ("view", "results"):
+                answer = client.get(f"/images/{way}/{made['image']}")
+                nothing = client.get(f"/images/{way}/{'0' * 32}_a.jpg")
+                assert answer.status_code == (200 if is_seen else 404)
+                assert is_seen or answer.data == nothing.data
 
 
 def test_two_owners_may_use_the_same_idempotency_key(client: FlaskClient, job: int, as_caller: Any) -> None:

@@ -87,3 +87,15 @@ def test_batches(run: Callable[[str], list[tuple[int, str]]], page: str) -> None
     assert json.loads(answers[0][1])["success"] is True
     assert all(len(json.loads(body)) == 1 for _, body in answers[1:])
     assert len(answers) >= 2
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/api.md"])
+def test_single_images(run: Callable[[str], list[tuple[int, str]]], page: str) -> None:
+    answers = [answer for block in blocks(page, "localhost:5000/images") for answer in run(block)]
+    assert {status for status, _ in answers} <= {200, 202}
+    first = json.loads(answers[0][1])
+    assert first["result"]["Average Pixel Value"] == 0
+    assert first["result"]["errors"] == {}
+    if page == "docs/api.md":
+        assert [status for status, _ in answers] == [200, 200, 202, 200, 200]
+        assert len(json.loads(answers[-1][1])) == 3
