@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -18,16 +18,15 @@ from flask import current_app
 from sqlalchemy import select
 
 from app import processors
-from app.decoding import Children
-from app.domain import access, files, jobs, transactions
+from app.domain import access, decoding, files, jobs, transactions
 from app.domain.files import Staging, StoredFile
 from app.domain.idempotency import Idempotency
-from app.domain.images import child_options
 from app.domain.jobs import NewImage, NewJob
 from app.errors import DecodeError, NotFoundError, UnavailableError
 from app.extensions import settings
 from app.models import Image, ImageState, Job, JobSource
 from app.processors.contract import Needs, Processor, needs_of, version_of
+from app.processors.running import Worked
 
 PREFIX = "singles"
 BROKEN_PIXELS = "broken_pixels"
@@ -68,7 +67,7 @@ def create(new: NewSingle, name: Idempotency | None = None) -> Single:
         image = replace(staged.add(new.body, prefix=PREFIX, suffix=""), client_ref=new.name)
         if new.is_waited_for:
             with _place():
-                image = _work_on(image, new.body, processors.find(wanted))
+                image = _work_on(image, new.body, wanted)
         job = NewJob(JobSource.IMAGES, images=[image], processors=wanted)
         created = staged.keep_if_new(lambda: jobs.create(job, name))
     return _read(Job.id == created.job_id)[0]
@@ -77,7 +76,8 @@ def create(new: NewSingle, name: Idempotency | None = None) -> Single:
 @contextmanager
 def _place() -> Iterator[None]:
     """Half of the threads may wait for images; the others are for those who ask for something quick."""
-    places: threading.Semaphore = _once("places", lambda: threading.Semaphore(max(1, settings.WEB_THREADS // 2)))
+    with _starting:
+        places = current_app.extensions.setdefault("places", threading.Semaphore(max(1, settings.WEB_THREADS // 2)))
     if not places.acquire(blocking=False):
         raise UnavailableError("too many images are being worked on just now: try again, or with async=1")
     try:
@@ -86,47 +86,41 @@ def _place() -> Iterator[None]:
         places.release()
 
 
-def _work_on(image: NewImage, body: bytes, wanted: Sequence[Processor]) -> NewImage:
-    children = _once("children", lambda: Children(child_options(current_app.config["SETTINGS"])))
+def _work_on(image: NewImage, body: bytes, names: Sequence[str]) -> NewImage:
     started = time.monotonic()
+    wanted = processors.find(names)
+    results: dict[str, Any] = {}
     try:
-        worked, error = children.work_on(body, wanted), None
-    except DecodeError as failure:
-        if failure.transient:
-            raise UnavailableError(failure.message) from failure
-        worked, error = None, failure
-    results = json.loads(worked.results) if worked and worked.results else {}
-    if error and error.code == BROKEN_PIXELS:
-        # What needs no pixels is found out all the same.
-        rest = [processor for processor in wanted if needs_of(processor) is not Needs.PIXELS]
-        results = _without_pixels(children, body, rest)
-    if error:
+        worked = decoding.work_on(body, names)
+    except DecodeError as error:
+        if error.transient:
+            raise UnavailableError(error.message) from error
+        if error.code == BROKEN_PIXELS:
+            results = _without_pixels(body, wanted)
         results |= {each.NAME: _error(each, error) for each in wanted if each.NAME not in results}
         image = replace(image, state=ImageState.FAILED, error_code=error.code, error_message=error.message)
-    elif worked:
+    else:
+        results = _read_results(worked)
         image = replace(image, state=ImageState.DONE, **worked.measures)
     return replace(image, results=results, seconds=round(time.monotonic() - started, 4))
 
 
-def _without_pixels(children: Children, body: bytes, wanted: Sequence[Processor]) -> dict[str, Any]:
+def _without_pixels(body: bytes, wanted: Sequence[Processor]) -> dict[str, Any]:
+    """What the others find out, where the pixels cannot be had."""
+    names = [processor.NAME for processor in wanted if needs_of(processor) is not Needs.PIXELS]
     try:
-        worked = children.work_on(body, wanted)
+        return _read_results(decoding.work_on(body, names))
     except DecodeError:
         return {}
-    results: dict[str, Any] = json.loads(worked.results) if worked.results else {}
-    return results
+
+
+def _read_results(worked: Worked) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(worked.results) if worked.results else {}
+    return found
 
 
 def _error(processor: Processor, error: DecodeError) -> dict[str, Any]:
     return {"version": version_of(processor), "error": {"code": error.code, "message": error.message}}
-
-
-def _once(name: str, make: Callable[[], Any]) -> Any:
-    """What lives as long as this process, made at its first use."""
-    with _starting:
-        if name not in current_app.extensions:
-            current_app.extensions[name] = make()
-        return current_app.extensions[name]
 
 
 def find(*, page: int, count: int) -> list[Single]:
