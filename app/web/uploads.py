@@ -19,7 +19,7 @@ from app.web import files, multipart
 from app.web.auth import needs
 from app.web.documents import uploads as documents
 from app.web.errors import prefers_page
-from app.web.rendering import page
+from app.web.rendering import FRAGMENT_HEADER, page
 from app.web.requests import answer, validated
 from app.web.schemas import uploads as schemas
 
@@ -104,7 +104,7 @@ def _has_mail(submission: str) -> bool:
 def results(path: schemas.ResultPath, query: schemas.ResultQuery) -> Response:
     """The zip once it is ready, before that how far it is; to a browser the page."""
     found = uploads.get(path.id)
-    if prefers_page():
+    if prefers_page() or FRAGMENT_HEADER in request.headers:
         return _results_page(found, query.after)
     return _file(found, "zip")
 
