@@ -89,7 +89,7 @@ class Overview:
         if self.upload.state is UploadState.REFUSED:
             return "refused"
         if self.job is None:
-            return "opening" if self.upload.attempts else "queued"
+            return "opening" if self.upload.claim else "queued"
         if self.job.state is JobState.ONGOING:
             return "processing" if self.job.started_at else "queued"
         states = {ReportState.DONE: "ready", ReportState.FAILED: "failed"}
@@ -313,7 +313,11 @@ def collected(upload_id: str) -> tuple[list[UploadFile], int]:
 
 def _place(session: Session, upload: Upload, job: Job | None) -> int | None:
     """Behind the submissions handed in before it, of which images are left to be worked on."""
-    if upload.state is UploadState.REFUSED or (job is not None and (job.started_at or job.state != JobState.ONGOING)):
+    if job is None:
+        is_waiting = upload.state is UploadState.QUEUED and not upload.claim
+    else:
+        is_waiting = job.state is JobState.ONGOING and job.started_at is None
+    if not is_waiting:
         return None
     is_open = (Upload.state == UploadState.QUEUED) | (Job.state == JobState.ONGOING)
     ahead = (
