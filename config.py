@@ -175,7 +175,7 @@ class Settings(BaseModel):
 
     JOB_MAX_IMAGES: int = Field(200_000, ge=1, description="Most images a job; past it 413.")
     BODY_MAX_BYTES: int = Field(64 * 1024 * 1024, ge=1024, description="Largest request body in bytes; past it 413.")
-    KEEP_DAYS: float = Field(
+    RETENTION_DAYS: float = Field(
         0, ge=0, description="How long jobs that ended are kept with their results and files; 0: for good."
     )
     UPLOAD_EMAIL_REQUIRED: bool = Field(False, description="Whether the upload page demands an e-mail address.")

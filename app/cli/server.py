@@ -35,24 +35,38 @@ def deliver_command() -> None:
 
 
 @click.command("purge")
-@click.option("--days", type=click.FloatRange(0, min_open=True), help="In place of KEEP_DAYS.")
+@click.option("--days", type=click.FloatRange(0, min_open=True), help="In place of RETENTION_DAYS.")
 @click.option(
     "--every", type=click.FloatRange(0, min_open=True), metavar="HOURS", help="Again and again, until stopped."
 )
-def purge_command(days: float | None, every: float | None) -> None:
-    """Delete jobs that ended more than KEEP_DAYS ago, with their images, results and files."""
+@click.option("--dry-run", is_flag=True, help="List what would be deleted, and delete nothing.")
+def purge_command(days: float | None, every: float | None, dry_run: bool) -> None:
+    """Delete jobs that ended more than RETENTION_DAYS ago, with their images, results and files."""
     app = _app()
-    days = days or app.config["SETTINGS"].KEEP_DAYS
+    days = days or app.config["SETTINGS"].RETENTION_DAYS
     if not days:
-        click.echo("KEEP_DAYS is not set: everything is kept")
+        click.echo("RETENTION_DAYS is not set: everything is kept")
     with app.app_context():
-        if every:
+        if dry_run:
+            _list_old(days)
+        elif every:
             _purge_every(every * HOUR_SECONDS, days)
         elif days:
             try:
                 click.echo(f"jobs purged: {purges.purge(days)}")
             except (UnavailableError, StorageError) as error:
                 sys.exit(f"imagejobs: {error}")
+
+
+def _list_old(days: float) -> None:
+    count = 0
+    try:
+        for job in purges.find(days) if days else ():
+            count += 1
+            click.echo(f"job {job.id}: {job.source}, ended {job.finished_at:%Y-%m-%d %H:%M}, {job.images_total} images")
+    except UnavailableError as error:
+        sys.exit(f"imagejobs: {error}")
+    click.echo(f"jobs that would be purged: {count}")
 
 
 def _purge_every(seconds: float, days: float) -> None:

@@ -72,7 +72,7 @@ def send_next() -> bool:
 def _send(upload: Upload) -> None:
     is_refused = upload.state is UploadState.REFUSED
     address = settings.PUBLIC_URL.rstrip("/") + ("/upload" if is_refused else f"/results/{upload.id}")
-    days = settings.KEEP_DAYS
+    days = settings.RETENTION_DAYS
     deletion = f"\nThey are deleted {days:g} days after they were ready." if days else ""
     text = (REFUSED if is_refused else READY).format(address=address, reason=upload.error_message, deletion=deletion)
     mailbox = Mailbox(

@@ -34,20 +34,29 @@ def purge(days: float) -> int:
 
     Raises UnavailableError, StorageError.
     """
-    is_old = and_(Job.state != JobState.ONGOING, Job.finished_at < db_now(-days * DAY_SECONDS))
-    purged = sum(_purge(job_id, is_old) for job_id in _find(is_old))
+    is_old = _is_older(days)
+    purged = sum(_purge(job.id, is_old) for job in _find(is_old))
     log.info("purged", jobs=purged)
     return purged
 
 
-def _find(is_old: ColumnElement[bool]) -> Iterator[int]:
+def find(days: float) -> Iterator[Job]:
+    """The jobs that ``purge`` would delete, oldest number first. Raises UnavailableError."""
+    return _find(_is_older(days))
+
+
+def _is_older(days: float) -> ColumnElement[bool]:
+    return and_(Job.state != JobState.ONGOING, Job.finished_at < db_now(-days * DAY_SECONDS))
+
+
+def _find(is_old: ColumnElement[bool]) -> Iterator[Job]:
     last = 0
-    query = select(Job.id).where(is_old).order_by(Job.id).limit(JOBS_A_LOOK)
+    query = select(Job).where(is_old).order_by(Job.id).limit(JOBS_A_LOOK)
     while found := transactions.read(
         lambda session, after=last: session.scalars(query.where(Job.id > after)).all()  # type: ignore[misc]
     ):
         yield from found
-        last = found[-1]
+        last = found[-1].id
 
 
 def _purge(job_id: int, is_old: ColumnElement[bool]) -> bool:

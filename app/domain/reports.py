@@ -180,17 +180,24 @@ class _Builder:
         keys = {ending: f"{self._folder}/report.{ending}" for ending in TYPES}
         storage.put(keys["xlsx"], _pieces(workbook), content_type=TYPES["xlsx"])
         written = {
-            "csv": self._put(keys["csv"], tables.csv_pieces(self._photos()), "csv"),
-            "json": self._put(keys["json"], tables.json_pieces(self._photos()), "json"),
+            "csv": self._put(folder, keys["csv"], tables.csv_pieces(self._photos()), "csv"),
+            "json": self._put(folder, keys["json"], tables.json_pieces(self._photos()), "json"),
         }
         entries = [
             Entry(f"{name}.xlsx", _pieces(workbook), workbook.stat().st_size),
             *(Entry(f"{name}.{end}", storage.stream(keys[end]), length) for end, length in written.items()),
         ]
-        length = self._put(keys["zip"], archives.pieces(self._entries(entries)), "zip")
+        length = self._put(folder, keys["zip"], archives.pieces(self._entries(entries)), "zip")
         return {f"{ending}_storage_key": key for ending, key in keys.items()} | {"zip_bytes": length}
 
-    def _put(self, key: str, pieces: Iterable[bytes], ending: str) -> int:
+    def _put(self, folder: Path, key: str, pieces: Iterable[bytes], ending: str) -> int:
+        """Write a file whose pieces are read from storage and database as they are made; returns its length."""
+        if storage.local_path(key) is None:
+            # A bucket takes large files in parts, on a thread of its own, from where nothing else can be read.
+            made = folder / f"made.{ending}"
+            with made.open("wb") as file:
+                file.writelines(pieces)
+            pieces = _pieces(made)
         return storage.put(key, pieces, content_type=TYPES[ending]).bytes
 
     def _write_workbook(self, path: Path) -> None:

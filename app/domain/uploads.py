@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 import structlog
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from app import archives, mails, queues
@@ -67,6 +67,9 @@ LEAST_TO_TELL_FROM = 5
 LEAST_SPREAD = 0.15
 PHOTOS_A_PAGE = 24
 MOST_SHOWN_FILES = 200
+COLLECTING_SECONDS = 2 * 86_400.0  # nobody's page stays open longer
+REFUSED_SECONDS = 7 * 86_400.0
+FORGOTTEN_AT_ONCE = 50
 NOTED = ("name", "storage_key", "bytes", "sha256", "is_archive", "archive_seq", "entry", "error_code", "error_message")
 NOTHING_UPLOADED = "Please upload images before starting!"
 EMAIL_NEEDED = "Please enter your e-mail address."
@@ -139,7 +142,7 @@ class Overview:
     def delete_at(self) -> datetime | None:
         """When it will be deleted; None where that is not known yet, or never."""
         ended = self.job.finished_at if self.job else None
-        return ended + timedelta(days=settings.KEEP_DAYS) if ended and settings.KEEP_DAYS else None
+        return ended + timedelta(days=settings.RETENTION_DAYS) if ended and settings.RETENTION_DAYS else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +299,36 @@ def find_photos(found: Overview, *, after: int) -> Photos:
     labels = Counter(detection["label"] for photo in photos for detection in photo.detections)
     following = photos[-1].seq if len(images) > PHOTOS_A_PAGE else None
     return Photos(photos, dict(labels.most_common()), following)
+
+
+def forget() -> int:
+    """Delete submissions that nobody handed in, and those that were refused, some days later; returns how many.
+
+    In slices, each in its own transaction: rows first, files behind them, which are orphans should we die in between.
+    """
+    forgotten = 0
+    while deleted := transactions.run(_forget_some):
+        storage.delete([key for keys in deleted.values() for key in keys])
+        forgotten += len(deleted)
+    return forgotten
+
+
+def _forget_some(session: Session) -> dict[str, list[str]]:
+    """By the id of each submission, the keys of its files."""
+    is_left = (Upload.state == UploadState.COLLECTING) & (Upload.created_at < db_now(-COLLECTING_SECONDS))
+    is_refused = (Upload.state == UploadState.REFUSED) & (Upload.created_at < db_now(-REFUSED_SECONDS))
+    is_old = is_left | (is_refused & Upload.due_at.is_(None))
+    old = session.scalars(select(Upload.id).where(is_old).limit(FORGOTTEN_AT_ONCE).with_for_update()).all()
+    found: dict[str, list[str]] = {upload_id: [] for upload_id in old}
+    if not old:
+        return found
+    files = select(UploadFile.upload_id, UploadFile.storage_key).where(UploadFile.upload_id.in_(old))
+    for row in session.execute(files):
+        if row.storage_key:
+            found[row.upload_id].append(row.storage_key)
+    session.execute(delete(UploadFile).where(UploadFile.upload_id.in_(old)))
+    session.execute(delete(Upload).where(Upload.id.in_(old)))
+    return found
 
 
 def collected(upload_id: str) -> tuple[list[UploadFile], int]:

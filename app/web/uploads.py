@@ -181,7 +181,7 @@ def _form(submission: str, *, status: int = 200, **values: Any) -> Response:
         sends_mail=notices.is_possible(),
         most_bytes=settings.UPLOAD_MAX_BYTES,
         most_image_bytes=settings.FETCH_MAX_BYTES,
-        keep_days=settings.KEEP_DAYS,
+        keep_days=settings.RETENTION_DAYS,
         email=request.form.get("email", "") if request.mimetype != "multipart/form-data" else "",
         **values,
     )

@@ -103,7 +103,7 @@ def test_a_job_that_is_retried_meanwhile_stays(app: Flask, client: FlaskClient) 
         keys = give_files(job)
         age(job, 9)
         found = purges._find(Job.finished_at < func.now())
-        assert next(found) == job
+        assert next(found).id == job
         assert client.post(f"/api/jobs/{job}/retry", json={}).status_code == 202
         before = rows_of(job)
         assert purges._purge(job, Job.finished_at < func.now()) is False
@@ -164,7 +164,11 @@ def test_the_command_says_what_it_did(
     monkeypatch.setenv("DATABASE_URL", backend.database_url)
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
     assert "everything is kept" in CliRunner().invoke(main, ["purge"]).output
-    monkeypatch.setenv("KEEP_DAYS", "2")
+    monkeypatch.setenv("RETENTION_DAYS", "2")
+    for _ in range(2):
+        listed = CliRunner().invoke(main, ["purge", "--dry-run"])
+        assert f"job {job}: urls, ended 20" in listed.output
+        assert listed.output.endswith("jobs that would be purged: 1\n")
     for said in ("jobs purged: 1\n", "jobs purged: 0\n"):
         done = CliRunner().invoke(main, ["purge"])
         assert done.exit_code == 0 and done.output.endswith(said)

@@ -17,13 +17,15 @@ from PIL import Image as Picture
 from sqlalchemy import func, select, update
 
 from app import processors
-from app.domain import builder, leases, reports, transactions, uploads
+from app.domain import builder, leases, purges, reports, transactions, uploads
 from app.domain.jobs import Job
-from app.errors import ConflictError, DecodeError, StorageError, TooLargeError
+from app.errors import ConflictError, DecodeError, NotFoundError, StorageError, TooLargeError
 from app.extensions import storage
 from app.models import Image, ImageState, JobState, Report, ReportState, Upload, UploadFile, UploadState
 from app.processors import running
 from app.sql import db_now
+from testbed.processes import wait_for
+from testbed.s3 import ACCESS_KEY, S3, SECRET_KEY
 from tests.pictures import LIMITS, encoded, photo, plain
 
 CAT, CUP = photo("chelsea.png"), photo("coffee.png")
@@ -237,12 +239,10 @@ def test_storage_that_is_away_puts_the_report_off(app: Flask, monkeypatch: pytes
         job_id = job_of(upload(("cat.png", CAT)))
         settle(job_id)
         reports.wake()
-        put = storage.put
         full: Any = lambda *_args, **_options: (_ for _ in ()).throw(StorageError("the disk is full"))  # noqa: E731
         with monkeypatch.context() as patched:
             patched.setattr(type(storage._get_current_object()), "put", full)  # type: ignore[attr-defined]
             assert reports.build_next(lambda: False)
-        assert put
         report = reports.get(job_id)
         assert report.state is ReportState.BUILDING
         transactions.run(lambda session: session.execute(update(Report).values(due_at=db_now(-1))))
@@ -357,8 +357,6 @@ def test_the_builder_thread_takes_everything_to_its_end(app: Flask) -> None:
         upload_id = upload(("cat.png", CAT))
         builder.start()
         try:
-            from testbed.processes import wait_for
-
             job_id = wait_for(lambda: uploads.get(upload_id).upload.job_id, 10, what="the job")
             settle(job_id)
             builder.ring()
@@ -366,3 +364,52 @@ def test_the_builder_thread_takes_everything_to_its_end(app: Flask) -> None:
         finally:
             builder.stop()
             builder.join()
+
+
+def test_results_leave_with_their_job(app: Flask) -> None:
+    with app.app_context():
+        upload_id = upload(("cat.png", CAT), ("shelf.zip", zipped(a=CUP)))
+        job_id = job_of(upload_id)
+        settle(job_id)
+        build()
+        transactions.run(lambda session: session.execute(update(Job).values(finished_at=db_now(-3 * 86_400))))
+        assert [job.id for job in purges.find(2)] == [job_id]
+        assert purges.purge(2) == 1
+        for table in (Upload, UploadFile, Report):
+            assert transactions.read(lambda session: session.scalar(select(func.count()).select_from(table))) == 0  # noqa: B023
+        assert [*storage.list("submissions"), *storage.list("reports")] == []
+        with pytest.raises(NotFoundError):
+            uploads.get(upload_id)
+
+
+def test_what_was_never_handed_in_or_refused_is_forgotten_after_some_days(app: Flask) -> None:
+    with app.app_context():
+        left, fresh, queued = uploads.new_id(), uploads.new_id(), upload(("cat.png", CAT))
+        refused = upload(("a.zip", zipped(inner=zipped(a=CAT))))
+        for upload_id in (left, fresh):
+            uploads.add(upload_id, "cat.png", io.BytesIO(CAT))
+        while uploads.open_next():
+            pass
+        old = update(Upload).where(Upload.id.in_([left, refused, queued])).values(created_at=db_now(-8 * 86_400))
+        transactions.run(lambda session: session.execute(old))
+        assert uploads.forget() == 2
+        assert uploads.forget() == 0
+        ids = transactions.read(lambda session: set(session.scalars(select(Upload.id)).all()))
+        assert ids == {fresh, queued}
+        assert len(list(storage.list("submissions"))) == 2
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+def test_a_bucket_does_as_well_as_a_folder(make_app: Callable[..., Flask], s3: S3) -> None:
+    app = make_app(STORAGE_URL=s3.url("reports"), AWS_ACCESS_KEY_ID=ACCESS_KEY, AWS_SECRET_ACCESS_KEY=SECRET_KEY)
+    with app.app_context():
+        # Past the size from which a bucket is given files in parts.
+        noise = [encoded(Picture.effect_noise((1400, 1400), 90 + number), "PNG") for number in range(6)]
+        assert sum(map(len, noise)) > 10_000_000
+        upload_id = upload(("cat.png", CAT), ("large.zip", zipped(**{f"n{at}": body for at, body in enumerate(noise)})))
+        job_id = job_of(upload_id)
+        settle(job_id)
+        build()
+        archive = contents(job_id)
+        assert archive.testzip() is None
+        assert len(archive.namelist()) == 3 + 7
