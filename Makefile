@@ -14,7 +14,7 @@ TEST_PROCESSES ?= 2
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo run test coverage bench fuzz hostile chaos lock screenshots settings clean
+.PHONY: help install install-dev demo run test coverage bench fuzz hostile chaos advisories lock screenshots settings clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -58,6 +58,10 @@ fuzz: install-dev ## 20,000 requests made from the OpenAPI document: every answe
 install: $(VENV)/installed ## the virtual environment with the packages that run in production
 
 install-dev: $(VENV)/installed-dev ## ... and those of the tests and linters
+
+advisories: install-dev ## ask PyPI's database of advisories about the pinned packages
+	@$(PIP) install pip-audit
+	$(BIN)/pip-audit --strict --disable-pip --no-deps --requirement requirements.txt
 
 lock: install-dev ## pin the versions of requirements*.in anew
 	$(BIN)/uv pip compile --quiet --upgrade --universal --no-header --python-version 3.11 \

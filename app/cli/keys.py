@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 from sqlalchemy.exc import DBAPIError
@@ -77,9 +77,15 @@ def _database() -> Iterator[None]:
     try:
         with create_runtime().app_context():
             yield
-    except (ImagejobsError, DBAPIError) as error:
-        click.echo(f"imagejobs: {output.escaped(str(error))}", err=True)
-        sys.exit(2)
+    except ImagejobsError as error:
+        _cannot(str(error))
+    except DBAPIError as error:
+        _cannot(f"the database refuses: {error.orig}; is it ready (python db_create.py)?")
+
+
+def _cannot(sentence: str) -> NoReturn:
+    click.echo(f"imagejobs: {output.escaped(sentence)}", err=True)
+    sys.exit(2)
 
 
 def _all() -> Iterator[ApiKey]:

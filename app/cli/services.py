@@ -199,7 +199,7 @@ class Service:
         except (requests.RequestException, UnicodeError) as error:
             raise CannotError(f"{self.url} cannot be asked: {error}") from error
         if answer.status_code in AWAY:
-            raise _AwayError(f"is busy or away (HTTP {answer.status_code})", _retry_after(answer))
+            raise _AwayError(f"is busy or away (HTTP {answer.status_code}){_why(answer)}", _retry_after(answer))
         return answer
 
     def _body(self, answer: requests.Response, field: str) -> dict[str, Any]:
@@ -218,6 +218,16 @@ class Service:
 
 def _pause(attempt: int) -> float:
     return random.uniform(0.5, 1) * min(LONGEST_PAUSE_SECONDS, 0.5 * 2**attempt)
+
+
+def _why(answer: requests.Response) -> str:
+    """What the service says of it, where it is the service that answers: that its queue is full, for example."""
+    try:
+        body = answer.json()
+    except requests.RequestException:
+        return ""
+    sentence = body.get("error") if isinstance(body, dict) else None
+    return f": {sentence}" if sentence else ""
 
 
 def _retry_after(answer: requests.Response) -> float | None:

@@ -17,7 +17,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from app.domain import audit, deliveries, health, sharing, transactions, webhooks, workers
+from app.domain import audit, deliveries, health, keys, sharing, transactions, webhooks, workers
 from app.errors import StorageError, UnavailableError
 from app.extensions import MIGRATIONS, db, settings, storage
 from app.models import ALL_JOBS, Chunk, Job, JobState
@@ -190,6 +190,17 @@ def _webhooks() -> Answers:
         yield Level.LOOK, f"{name} to {webhook.host} fails for {_span(seconds)}: {webhook.last_error}"
 
 
+def _keys() -> Answers:
+    if settings.AUTH == "open":
+        yield Level.FINE, "none is needed: AUTH=open serves this host only"
+        return
+    count, admins = keys.count_valid()
+    if not admins:
+        yield Level.LOOK, "no valid one has the scope admin: imagejobs keys create --scope admin makes one"
+    if count or admins:
+        yield Level.FINE, f"{count} are valid, {admins} of them with the scope admin"
+
+
 def _disk() -> Answers:
     folder = settings.DATA_DIR.resolve()
     if not folder.is_dir():
@@ -231,6 +242,7 @@ def _span(seconds: float) -> str:
 
 QUESTIONS: dict[str, Callable[[], Answers]] = {
     "settings": _settings,
+    "keys": _keys,
     "disk": _disk,
     "storage": _storage,
     "database": _database,

@@ -19,7 +19,7 @@ from typing import Any
 
 import structlog
 from flask import current_app
-from sqlalchemy import func, insert, or_, select, update
+from sqlalchemy import and_, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.domain import cursors, idempotency, transactions
@@ -126,6 +126,14 @@ def find(*, cursor: str | None = None, per_page: int = 100) -> tuple[list[ApiKey
     found = list(transactions.read(lambda session: session.scalars(query).all()))
     page = found[:per_page]
     return page, cursors.write(page[-1].id) if len(found) > per_page else None
+
+
+def count_valid() -> tuple[int, int]:
+    """How many keys are taken now, and how many of them are admin's."""
+    is_valid = and_(ApiKey.revoked_at.is_(None), or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > db_now()))
+    query = select(ApiKey.scopes).where(is_valid)
+    found = transactions.read(lambda session: session.scalars(query).all())
+    return len(found), sum(Scope.ADMIN in scopes for scopes in found)
 
 
 def revoke(reference: str) -> ApiKey:

@@ -9,6 +9,8 @@ import uuid
 import structlog
 from flask import Flask, Response, g, request
 
+from app.domain import access
+
 log = structlog.get_logger()
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
@@ -18,6 +20,8 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "no-referrer",
     # For answers that are no pages; a page names what it needs.
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    # What is answered is the caller's, and of this moment.
+    "Cache-Control": "private, no-cache",
 }
 # Asked every few seconds by whatever watches the service.
 QUIET_PATHS = ("/health", "/live", "/metrics")
@@ -41,11 +45,13 @@ def _end(response: Response) -> Response:
     for name, value in SECURITY_HEADERS.items():
         response.headers.setdefault(name, value)
     say = log.debug if request.path.rstrip("/") in QUIET_PATHS else log.info
+    key_id = access.current().key_id
     say(
         "request answered",
         method=request.method,
         path=request.path[:200],
         status=response.status_code,
         milliseconds=round(1000 * (time.perf_counter() - g.started), 1),
+        **({"key_id": key_id} if key_id else {}),
     )
     return response

@@ -11,7 +11,9 @@ from flask.testing import FlaskClient
 from sqlalchemy import text, update
 
 from app.cli import main
-from app.domain import transactions, workers
+from app.domain import keys, transactions, workers
+from app.domain.access import Scope
+from app.domain.keys import NewKey
 from app.models import Delivery, Webhook
 from app.sql import db_now
 from tests.conftest import Backend
@@ -41,6 +43,19 @@ def test_sound_service_is_fine(app: Flask) -> None:
     assert found.exit_code == 0, found.output
     assert "fine  workers: 1 are alive with 500 slots and hold 0 images" in found.output
     assert "fine  broker: it answers in" in found.output
+
+
+def test_keys_are_counted_and_a_service_that_nobody_can_enter_is_told(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "fine  keys: none is needed: AUTH=open serves this host only" in examined().output
+    monkeypatch.setenv("AUTH", "keys")
+    assert "look  keys: no valid one has the scope admin" in examined().output
+    with app.app_context():
+        keys.create(NewKey(scopes=frozenset({Scope.READ})))
+        keys.create(NewKey(scopes=frozenset({Scope.ADMIN}), days=1))
+        keys.revoke(keys.create(NewKey()).key.prefix)
+    assert "fine  keys: 2 are valid, 1 of them with the scope admin" in examined().output
 
 
 def test_no_worker_is_bad(app: Flask) -> None:
@@ -98,6 +113,7 @@ def test_answers_come_as_json_too() -> None:
     answers = json.loads(CliRunner().invoke(main, ["doctor", "--json"]).stdout)
     assert {each["about"] for each in answers} == {
         "settings",
+        "keys",
         "disk",
         "storage",
         "database",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -13,6 +14,7 @@ from click.testing import CliRunner
 from flask import Flask, request
 from flask.testing import FlaskClient
 from sqlalchemy import select, update
+from werkzeug.test import TestResponse
 
 from app.cli import main
 from app.domain import keys, transactions
@@ -128,7 +130,7 @@ def test_each_scope_opens_what_is_its_own(app: Flask, client: FlaskClient, make_
 
 
 def test_a_key_is_shown_once_and_its_secret_is_nowhere(
-    capfd: pytest.CaptureFixture[str], app: Flask, client: FlaskClient, make_key: Callable[..., str]
+    app: Flask, client: FlaskClient, make_key: Callable[..., str]
 ) -> None:
     admin = bearer(make_key("admin"))
     answer = client.post("/api/keys", json={"label": "till", "scopes": ["read"], "days": 30}, headers=admin)
@@ -145,16 +147,26 @@ def test_a_key_is_shown_once_and_its_secret_is_nowhere(
         stored(app)[0].id,
     ]
     assert status_of(client, bearer(key))[0] == 200
-    client.get(f"/api/jobs?key={key}", headers=bearer(key))
-    client.get(f"/{key}", headers=bearer(key))
     secret = key[12:]
     assert secret not in client.get("/api/keys", headers=admin).text
     assert secret not in json.dumps(
         [{c.name: str(getattr(row, c.name)) for c in ApiKey.__table__.c} for row in stored(app)]
     )
+
+
+def test_no_log_line_holds_a_key(capfd: pytest.CaptureFixture[str], make_app: Callable[..., Flask]) -> None:
+    app = make_app(AUTH="keys")
+    with app.app_context():
+        made = keys.create(NewKey())
+    text = str(made.text)
+    client = app.test_client()
+    for headers in (bearer(text), bearer(text[:-1]), basic(text, "")):
+        client.get(f"/api/jobs?key={text}", headers=headers)
+        client.get(f"/{text}", headers=headers)
     logged = capfd.readouterr().err
-    assert "request answered" in logged
-    assert secret not in logged
+    assert f"key_id={made.key.id}" in logged
+    assert text[:11] in logged
+    assert text[12:20] not in logged
 
 
 @pytest.mark.parametrize(
@@ -334,3 +346,29 @@ def test_the_first_key_is_made_by_the_command(app: Flask, client: FlaskClient, b
     with app.app_context():
         keys._remembered().clear()
     assert client.get("/api/keys", headers=bearer(key)).status_code == 401
+
+
+def test_fifty_threads_with_one_name_make_one_key_and_one_job(
+    app: Flask, client: FlaskClient, make_key: Callable[..., str]
+) -> None:
+    hands.add_stores(app)
+    headers = bearer(make_key("admin")) | {"Idempotency-Key": "till-7"}
+    jobs = bearer(make_key("submit")) | {"Idempotency-Key": "till-7"}
+    answers: list[tuple[TestResponse, TestResponse]] = []
+    together = threading.Barrier(50)
+
+    def send() -> None:
+        mine = app.test_client()
+        together.wait()
+        made = mine.post("/api/keys", json={"label": "till"}, headers=headers)
+        answers.append((made, mine.post("/api/submit/", json=hands.body(), headers=jobs)))
+
+    threads = [threading.Thread(target=send) for _ in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {answer.status_code for both in answers for answer in both} == {201}
+    assert len({made.json["id"] for made, _ in answers}) == len({job.json["job_id"] for _, job in answers}) == 1
+    assert len([made for made, _ in answers if made.json["key"]]) == 1
+    assert len(stored(app)) == 3
