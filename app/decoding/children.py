@@ -1,7 +1,7 @@
 """The parent's side: a bounded number of children, each started when there is work for it and served by one thread.
 
 What a child dies of is its image's: images that were worked on together are taken one by one after a death, an image on
-which a fresh child dies ``MOST_DEATHS`` times is given up. A child that lacks memory may have lost it to others before:
+which ``MOST_DEATHS`` of them died is given up. A child that lacks memory may have lost it to others before:
 its image gets a fresh one before that is believed.
 """
 
@@ -14,13 +14,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from app.decoding.options import ChildOptions
-from app.decoding.process import Child, ChildDiedError, NoChildError
+from app.decoding.process import Cause, Child, ChildDiedError, NoChildError
 from app.errors import DecodeError
 from app.processors.codes import OUT_OF_MEMORY
 from app.processors.contract import Processor
 from app.processors.running import Worked
 
-MOST_DEATHS = 3
+# So many children an image may take along. What computes for ever does so again; what waited too long may have been
+# frozen with the whole machine.
+MOST_DEATHS = {Cause.CRASH: 3, Cause.BUSY: 1, Cause.LATE: 2}
 BYTES_A_BATCH = 32 * 1024 * 1024
 # A child ends after so many images, since decoders leak, and after so many seconds without one.
 IMAGES_A_CHILD = 5000
@@ -55,9 +57,9 @@ class Children:
             if self._is_closed:
                 return
             self._calls.append(Call(body, tuple(wanted), done))
-            if self._idle:
-                self._changed.notify()
-            elif len(self._threads) < self._options.processes:
+            self._changed.notify()
+            # One that is idle may still be on its way to a call before this one.
+            if len(self._calls) > self._idle and len(self._threads) < self._options.processes:
                 thread = threading.Thread(target=self._serve, name=f"child-{len(self._threads)}", daemon=True)
                 self._threads.append(thread)
                 thread.start()
@@ -169,11 +171,8 @@ class _Server:
         while True:
             if death:
                 deaths += 1
-                if death.is_timeout:
-                    return DecodeError("decoder_timeout", f"It was given up after {death}.")
-                if deaths == MOST_DEATHS:
-                    reason = f"The process that worked on it died {deaths} times, the last time by {death}."
-                    return DecodeError("decoder_crashed", reason)
+                if deaths >= MOST_DEATHS[death.cause]:
+                    return _given_up(death, deaths)
             try:
                 return self._ask([call])[0]
             except NoChildError as error:
@@ -193,6 +192,14 @@ class _Server:
         except ChildDiedError:
             self._child = None
             raise
+
+
+def _given_up(death: ChildDiedError, deaths: int) -> DecodeError:
+    if death.cause is not Cause.CRASH:
+        return DecodeError("decoder_timeout", f"It was given up after {death}.")
+    return DecodeError(
+        "decoder_crashed", f"The process that worked on it died {deaths} times, the last time by {death}."
+    )
 
 
 def _is_hungry(result: Result) -> bool:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from enum import Enum
 from typing import Any
 
 from app.decoding import wire
@@ -22,19 +23,24 @@ START_SECONDS = 60.0
 END_SECONDS = 5.0
 # It limits itself; this is for one that cannot, since somebody has stopped it.
 GRACE_SECONDS = 30.0
-TIMEOUT_SIGNALS = {signal.SIGXCPU, signal.SIGALRM}
 
 
 class NoChildError(Exception):
     """No child could be started; no image is to blame."""
 
 
+class Cause(Enum):
+    CRASH = "it died by itself"
+    BUSY = "it had used up its processor time"
+    LATE = "its time by the clock was over, computing or not"
+
+
 class ChildDiedError(Exception):
     """The child died at work; the text says how, and at what."""
 
-    def __init__(self, text: str, *, is_timeout: bool) -> None:
+    def __init__(self, text: str, cause: Cause) -> None:
         super().__init__(text)
-        self.is_timeout = is_timeout
+        self.cause = cause
 
 
 class Child:
@@ -99,21 +105,22 @@ class Child:
             wire.send(self._link, request, bodies)
             results = [_as_result(reply) for reply in wire.receive(self._stream)]
         except TimeoutError as error:
-            raise self._death(is_timeout=True) from error
+            raise self._death(-signal.SIGALRM) from error
         # What is no answer comes from a child whose memory a decoder has damaged: it is as good as dead.
         except (EOFError, OSError, ValueError, LookupError, TypeError) as error:
-            raise self._death() from error
+            raise self._death(self._exit_code()) from error
         self.images += len(bodies)
         return results
 
-    def _death(self, *, is_timeout: bool = False) -> ChildDiedError:
-        step = self._noted()
-        code = 0 if is_timeout else self._exit_code()
+    def _death(self, code: int) -> ChildDiedError:
+        step, seconds = self._noted(), self._options.timeout_seconds
         self.end()
-        if is_timeout or -code in TIMEOUT_SIGNALS:
-            return ChildDiedError(f"{self._options.timeout_seconds} s of {step}", is_timeout=True)
+        if code == -signal.SIGXCPU:
+            return ChildDiedError(f"{seconds} s of {step}", Cause.BUSY)
+        if code == -signal.SIGALRM:
+            return ChildDiedError(f"{seconds * WALL_FACTOR} s of waiting for {step}", Cause.LATE)
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        return ChildDiedError(f"{how} at {step}", is_timeout=False)
+        return ChildDiedError(f"{how} at {step}", Cause.CRASH)
 
     def _noted(self) -> str:
         return os.pread(self._note.fileno(), NOTE_BYTES, 0).decode(errors="replace").strip() or "its start"

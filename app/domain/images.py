@@ -10,7 +10,9 @@ from typing import cast
 
 from flask import Flask, current_app
 
+from app.decoding.children import MOST_DEATHS
 from app.decoding.options import WALL_FACTOR
+from app.decoding.process import Cause
 from app.domain import decoding, sharing
 from app.domain.conveyor import ConveyorOptions
 from app.domain.outcomes import RetryPolicy
@@ -82,7 +84,7 @@ def _options(options: Settings) -> PumpOptions:
         children=decoding.options(options),
         retry=RetryPolicy(options.RETRY_ATTEMPTS, options.RETRY_BASE_SECONDS, options.RETRY_MAX_SECONDS),
     )
-    working = options.DECODE_TIMEOUT_SECONDS * WALL_FACTOR
+    working = options.DECODE_TIMEOUT_SECONDS * WALL_FACTOR * MOST_DEATHS[Cause.LATE]
     longest = options.FETCH_TIMEOUT_SECONDS + working + options.GPU_PAUSE_MAX_SECONDS
     return PumpOptions(
         me=_identity(options.SLOTS),
