@@ -16,7 +16,7 @@ from enum import StrEnum
 from itertools import islice, pairwise
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, union_all
+from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.domain import access, cursors, transactions
@@ -134,9 +134,10 @@ def _latest(session: Session, *, before: datetime | None) -> datetime | None:
     """The last visit's time; a look at the end of each state's stretch of the index."""
     is_before = [Visit.visited_at < before] if before else []
     visible = access.is_visible(Visit)
-    each = [select(func.max(Visit.visited_at).label("at")).where(Visit.state == state, *is_before, visible)
-            for state in VisitState]  # fmt: skip
-    return session.scalar(select(func.max(union_all(*each).subquery().c.at)))
+    latest = select(func.max(Visit.visited_at)).where(*is_before, visible)
+    # Beside each other, not united: a union would be written to a table of its own first.
+    each = [latest.where(Visit.state == state).scalar_subquery() for state in VisitState]
+    return max((at for at in session.execute(select(*each)).one() if at), default=None)
 
 
 def _midnight(moment: datetime) -> datetime:
