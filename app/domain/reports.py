@@ -159,7 +159,7 @@ class _Builder:
             for image in page:
                 if found := _detections(image):
                     self._draw_one(image, found)
-            self._renew(images_done=page[-1].seq + 1)
+            self._renew(images_done=page[-1].seq + 1, attempts=0)
 
     def _draw_one(self, image: Image, found: list[dict[str, Any]]) -> None:
         self._keep_going()

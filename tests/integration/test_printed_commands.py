@@ -99,3 +99,13 @@ def test_single_images(run: Callable[[str], list[tuple[int, str]]], page: str) -
     if page == "docs/api.md":
         assert [status for status, _ in answers] == [200, 200, 202, 200, 200]
         assert len(json.loads(answers[-1][1])) == 3
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/api.md"])
+def test_uploads(run: Callable[[str], list[tuple[int, str]]], page: str, port: int) -> None:
+    ((_, uploaded), (_, handed_in)) = answers = run(blocks(page, "/process_redis")[0])
+    assert {status for status, _ in answers} == {200}
+    assert json.loads(uploaded)["stored"] == (1 if page == "README.md" else 2)
+    results = json.loads(handed_in)["results"]
+    command = f"curl -o results.zip '{results}'\n"
+    processes.wait_for(lambda: run(command)[0][0] == 200, 60, what="the results", every=0.5)
