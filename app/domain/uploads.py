@@ -29,6 +29,7 @@ from app.domain.leases import Lease
 from app.errors import (
     ArchiveError,
     ConflictError,
+    DecodeError,
     InvalidRequestError,
     NotFoundError,
     QueueFullError,
@@ -50,9 +51,10 @@ from app.models import (
     UploadState,
 )
 from app.processors import DecodeLimits, ImageFile
+from app.processors.formats import FORMATS
 from app.reports.rows import Photo
 from app.sql import db_now
-from app.storage import new_key
+from app.storage import Stored, new_key
 
 log = structlog.get_logger()
 
@@ -70,6 +72,7 @@ MOST_SHOWN_FILES = 200
 COLLECTING_SECONDS = 2 * 86_400.0  # nobody's page stays open longer
 REFUSED_SECONDS = 7 * 86_400.0
 FORGOTTEN_AT_ONCE = 50
+CONTENT_TYPES = {kind.suffix: kind.content_type for kind in FORMATS.values()}
 NOTED = ("name", "storage_key", "bytes", "sha256", "is_archive", "archive_seq", "entry", "error_code", "error_message")
 NOTHING_UPLOADED = "Please upload images before starting!"
 EMAIL_NEEDED = "Please enter your e-mail address."
@@ -172,9 +175,7 @@ def add(upload_id: str, name: str, file: IO[bytes]) -> UploadFile:
         key = new_key(FOLDER, ".zip")
         stored = storage.put(key, _pieces(file), content_type="application/zip")
     else:
-        body = file.read(settings.FETCH_MAX_BYTES + 1)
-        key = new_key(FOLDER, _ending(body))
-        stored = storage.put(key, body)
+        key, stored = _store_image(file.read(settings.FETCH_MAX_BYTES + 1))
     row = {"name": archives.shown(name), "storage_key": key, "bytes": stored.bytes, "sha256": stored.sha256}
     try:
         return transactions.run(lambda session: _add(session, upload_id, {**row, "is_archive": is_archive}))
@@ -192,12 +193,14 @@ def _expect_room(upload_id: str, file: IO[bytes]) -> None:
         raise TooLargeError(f"more than the {settings.UPLOAD_MAX_BYTES:,} bytes that one submission may have")
 
 
-def _ending(body: bytes) -> str:
-    """Of the image's format. Raises DecodeError, TooLargeError."""
+def _store_image(body: bytes) -> tuple[str, Stored]:
+    """Under an ending and a type that its own header says. Raises DecodeError, TooLargeError, StorageError."""
     if len(body) > settings.FETCH_MAX_BYTES:
         raise TooLargeError(f"larger than the {settings.FETCH_MAX_BYTES:,} bytes that an image may have")
     image = ImageFile(body, DecodeLimits(settings.image_formats, settings.IMAGE_MAX_PIXELS)).image
-    return {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tif"}.get(str(image.format), f".{str(image.format).lower()}")
+    kind = FORMATS[str(image.format)]
+    key = new_key(FOLDER, kind.suffix)
+    return key, storage.put(key, body, content_type=kind.content_type)
 
 
 def _add(session: Session, upload_id: str, file: dict[str, object]) -> UploadFile:
@@ -448,9 +451,12 @@ def _unpacked(file: UploadFile, archive: Archive, member: Member) -> UploadFile:
         row.error_code = "too_large"
         row.error_message = f"larger than the {settings.FETCH_MAX_BYTES:,} bytes that an image may have"
         return row
-    key = new_key(FOLDER, f".{member.name.rpartition('.')[2].lower()}")
-    stored = storage.put(key, archive.read(member))
-    row.storage_key, row.bytes, row.sha256 = key, stored.bytes, stored.sha256
+    try:
+        row.storage_key, stored = _store_image(b"".join(archive.read(member)))
+    except DecodeError as error:
+        row.error_code, row.error_message = error.code, error.message
+    else:
+        row.bytes, row.sha256 = stored.bytes, stored.sha256
     return row
 
 
@@ -493,7 +499,13 @@ def _create_job(lease: Lease, ignored: int) -> None:
 
 
 def _new_image(file: UploadFile) -> NewImage:
-    known = NewImage(storage_key=file.storage_key, client_ref=file.name, bytes=file.bytes, sha256=file.sha256)
+    known = NewImage(
+        storage_key=file.storage_key,
+        client_ref=file.name,
+        bytes=file.bytes,
+        sha256=file.sha256,
+        content_type=CONTENT_TYPES.get(f".{str(file.storage_key).rpartition('.')[2]}"),
+    )
     if file.error_code:
         return replace(known, state=ImageState.FAILED, error_code=file.error_code, error_message=file.error_message)
     return known

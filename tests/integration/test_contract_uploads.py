@@ -142,6 +142,20 @@ def test_the_page_of_the_results_shows_photos_boxes_and_downloads(client: FlaskC
     assert "data-done" in fragment
 
 
+def test_photos_are_served_with_the_type_that_their_header_says(client: FlaskClient) -> None:
+    jpeg = encoded(plain("red"), "JPEG")
+    upload_id = worked_on(client, ("cat.png", CAT), ("shelf.zip", zipped(misnamed=jpeg, page=b"<html>")))
+    with client.application.app_context():
+        job_id = uploads.get(upload_id).upload.job_id
+    files = [client.get(f"/api/jobs/{job_id}/images/{seq}/file") for seq in range(3)]
+    assert [(file.status_code, file.mimetype) for file in files] == [
+        (200, "image/png"),
+        (200, "image/jpeg"),
+        (404, "application/json"),
+    ]
+    assert files[1].data == jpeg
+
+
 def test_names_that_people_give_are_shown_and_not_run(client: FlaskClient) -> None:
     upload_id = worked_on(client, ("<script>alert(1)</script>.png", CUP))
     text = client.get(f"/results/{upload_id}", headers=PAGE).text
