@@ -150,6 +150,16 @@ def test_children_are_bounded_and_started_when_there_is_work(make: Callable[...,
     wait_for(lambda: not any(map(is_running, pids)), SECONDS, what="the children's end")
 
 
+def test_image_need_not_wait_for_one_that_hangs_while_there_may_be_another_child(make: Callable[..., Children]) -> None:
+    pool = make(processes=2)
+    work_on(pool, [picture(GREY)], hang)
+    ended: list[str] = []
+    for name, pixel in (("hanging", ONE), ("good", GREY)):
+        pool.submit(picture(pixel), [hang], lambda _result, _seconds, name=name: ended.append(name))
+    wait_for(lambda: len(ended) == 2, SECONDS, what="results")
+    assert ended == ["good", "hanging"]
+
+
 def test_child_that_is_idle_ends_and_another_is_started(
     make: Callable[..., Children], monkeypatch: pytest.MonkeyPatch
 ) -> None:
