@@ -33,6 +33,7 @@ def pictures(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 def test_header_that_kills_the_worker_kills_one_worker_once(
     app: Flask, client: FlaskClient, start_worker: Callable[..., Process], recover: Process, pictures: Path
 ) -> None:
