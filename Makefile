@@ -14,7 +14,7 @@ TEST_PROCESSES ?= 2
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo run test coverage bench fuzz hostile chaos advisories lock screenshots settings clean
+.PHONY: help install install-dev demo run test coverage bench fuzz hostile chaos soak advisories lock screenshots settings clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +48,10 @@ bench: install-dev ## measure images a second against a plain loop and the bare 
 chaos: install-dev ## kill, freeze and cut off the parts of the service during a job, then check its books (SEED=... SEEDS=...)
 	@testbed/install.sh
 	$(BIN)/python -m chaos
+
+soak: install-dev ## an hour at half load behind nginx with a fault a minute: build/soak.svg (MINUTES=, RATE=)
+	@testbed/install.sh
+	$(BIN)/python -m soak
 
 hostile: install-dev ## Pillow's own test images, PngSuite and 2,000 mutants through a real worker
 	@$(BIN)/python -m tests.hostile $(ARGS)

@@ -42,7 +42,7 @@ class Scene:
         self.mariadb = MariaDB()
         self.redis = Redis()
         self.proxy = Proxy(self.mariadb.port, marker=WRITES_RESULTS)
-        self.host = Host(_pictures(folder, plan.images))
+        self.host = Host(pictures(folder, plan.images))
         self.workers: list[Worker] = []
         self.web_url = ""
 
@@ -152,15 +152,15 @@ def running(plan: Plan) -> Iterator[Scene]:
         yield scene
 
 
-def _pictures(folder: Path, images: int) -> Path:
-    """As many names for a few small pictures."""
-    pictures = folder / "pictures"
-    pictures.mkdir()
+def pictures(folder: Path, images: int) -> Path:
+    """As many names for a few small pictures, in ``folder / "pictures"``."""
+    target = folder / "pictures"
+    target.mkdir()
     for number in range(min(images, 10)):
-        Image.new("RGB", (64, 48), (20 * number, 90, 90)).save(pictures / f"{number}.jpg")
+        Image.new("RGB", (64, 48), (20 * number, 90, 90)).save(target / f"{number}.jpg")
     for number in range(10, images):
-        (pictures / f"{number}.jpg").hardlink_to(pictures / f"{number % 10}.jpg")
-    return pictures
+        (target / f"{number}.jpg").hardlink_to(target / f"{number % 10}.jpg")
+    return target
 
 
 def _create_tables(folder: Path, environment: dict[str, str]) -> None:

@@ -1,0 +1,161 @@
+"""``python -m soak``: MINUTES (60) long, RATE images a second (by default half of what it can), a fault every
+FAULT_SECONDS (60). Writes build/soak.svg and build/soak.md; exits with 1 if something is wrong."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from soak.load import Load
+from soak.plot import svg
+from soak.scene import Faults, Scene
+from soak.watch import Watch
+
+BUILD = Path(__file__).resolve().parents[1] / "build"
+CALIBRATION_IMAGES = 5000
+DRAIN_SECONDS = 180.0
+LOOK_SECONDS = 2.0
+
+
+@dataclass
+class Report:
+    minutes: float
+    rate: float
+    faults: list[tuple[float, str]]
+    load: Load
+    watch: Watch
+    problems: list[str]
+
+
+def run(minutes: float, rate: float | None, fault_seconds: float, *, expects_no_growth: bool = True) -> Report:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="imagejobs-soak-")))
+        scene = Scene(folder)
+        stack.callback(scene.mariadb.close)
+        stack.callback(scene.redis.close)
+        scene.start(stack)
+        if rate is None:
+            rate = _capacity(scene) / 2
+            print(f"half of what it can: {rate:.0f} images a second", flush=True)
+        load, watch, faults = Load(scene, rate), Watch(scene), Faults(scene, fault_seconds)
+        begun = time.monotonic()
+        load.start()
+        try:
+            while time.monotonic() - begun < 60 * minutes:
+                _step(scene, watch, faults)
+        finally:
+            load.stop()
+        problems = _drain(scene, watch, faults) + load.failures[:10]
+        if audit := scene.audit():
+            problems.append(audit)
+        problems += _wrong_jobs(scene, load)
+        if expects_no_growth:
+            problems += watch.grown()
+        struck = [(at - begun, name) for at, name in faults.struck]
+        return Report(minutes, rate, struck, load, watch, problems)
+
+
+def _step(scene: Scene, watch: Watch, faults: Faults, *, is_over: bool = False) -> None:
+    until = time.monotonic() + LOOK_SECONDS
+    while time.monotonic() < until:
+        faults.do_due(is_over=is_over)
+        scene.tend()
+        time.sleep(0.1)
+    _take_results(scene)
+    watch.look()
+
+
+def _take_results(scene: Scene) -> None:
+    """The consumer of queue:images, which else would fill up and hold its writers back."""
+    try:
+        with scene.redis.client() as client:
+            client.delete("queue:images")
+    except OSError:
+        pass
+    except Exception as error:  # Redis was killed on purpose
+        if "Redis" not in type(error).__module__ and "redis" not in type(error).__module__:
+            raise
+
+
+def _capacity(scene: Scene) -> float:
+    """Images a second of one large job."""
+    load = Load(scene, 1)
+    urls = load._urls(CALIBRATION_IMAGES)
+    visits = [{"store_id": "S00339218", "image_url": urls, "visit_time": 0}]
+    with scene.session() as session:
+        job = load._post(session, "/api/submit/", 0, json={"count": 1, "visits": visits})
+        begun = time.monotonic()
+        while session.get(f"{scene.front.url}/api/status?jobid={job}", timeout=30).json()["status"] == "ongoing":
+            time.sleep(0.1)
+    return CALIBRATION_IMAGES / (time.monotonic() - begun)
+
+
+def _drain(scene: Scene, watch: Watch, faults: Faults) -> list[str]:
+    deadline = time.monotonic() + DRAIN_SECONDS
+    while time.monotonic() < deadline:
+        _step(scene, watch, faults, is_over=True)
+        if faults.is_quiet and scene.mariadb.execute(
+            "SELECT COUNT(*) FROM jobs WHERE state = 'ongoing'", database="soak"
+        ) == [(0,)]:
+            return []
+    return [f"jobs were still open {DRAIN_SECONDS:g} s after the last was submitted"]
+
+
+def _wrong_jobs(scene: Scene, load: Load) -> list[str]:
+    """Every job that was accepted is there once, with all its images done."""
+    rows = scene.mariadb.execute("SELECT id, state, images_done, images_total FROM jobs", database="soak")
+    found = {row[0]: row[1:] for row in rows}
+    wrong = [f"job {job} is {found.get(job)}" for job in load.jobs if found.get(job, ("", 0, 1))[0] != "completed"]
+    if len(set(load.jobs)) != len(load.jobs):
+        wrong.append("a job's number was given out twice")
+    return wrong[:10]
+
+
+def summary(report: Report) -> str:
+    growth = [
+        f"| {part} | {early:.0f} | {late:.0f} | {unit} |"
+        for (part, unit), (early, late) in sorted(report.watch.growth().items())
+    ]
+    faults: dict[str, int] = {}
+    for _, name in report.faults:
+        faults[name] = faults.get(name, 0) + 1
+    answers = ", ".join(f"{name}: {count}" for name, count in sorted(report.load.answers.items()))
+    return "\n".join(
+        [
+            f"{report.minutes:g} minutes at {report.rate:.0f} images a second: {len(report.load.jobs)} jobs,"
+            f" {report.load.images} images, {len(report.faults)} faults"
+            f" ({', '.join(f'{name} {count}' for name, count in faults.items())}).",
+            f"The longest that a client tried until its job was accepted: {report.load.longest_wait:.1f} s.",
+            "",
+            "| part | early | late | |",
+            "|---|---|---|---|",
+            *growth,
+            "",
+            f"Answers: {answers}",
+            "",
+            *(f"WRONG: {problem}" for problem in report.problems),
+            *([] if report.problems else ["Every accepted job is completed, and the books balance."]),
+            "",
+        ]
+    )
+
+
+def main() -> int:
+    rate = os.environ.get("RATE")
+    minutes, fault_seconds = float(os.environ.get("MINUTES") or 60), float(os.environ.get("FAULT_SECONDS") or 60)
+    report = run(minutes, float(rate) if rate else None, fault_seconds)
+    BUILD.mkdir(exist_ok=True)
+    (BUILD / "soak.md").write_text(summary(report))
+    title = f"{report.minutes:g} minutes at {report.rate:.0f} images a second, a fault every {fault_seconds:g} s"
+    (BUILD / "soak.svg").write_text(svg(report.watch.samples, report.faults, title))
+    print(summary(report))
+    return 1 if report.problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""What each part of the service holds: memory, files, connections, read from /proc and from the database."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from soak.scene import DATABASE, Scene
+
+# Growth below these is noise of the allocator and of what is in flight at the moment.
+LEAST = {"MB": 4.0, "files": 8.0, "connections": 4.0}
+MOST_GROWTH = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    seconds: float
+    part: str
+    unit: str
+    value: float
+
+
+class Watch:
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self._begun = time.monotonic()
+        self.samples: list[Sample] = []
+
+    def look(self) -> None:
+        now = time.monotonic() - self._begun
+        parts = {name: process.pid for name, process in self._scene.parts.items() if process.is_alive}
+        parts |= {"worker": self._scene.workers[0].process.pid, "nginx": self._scene.front.pid}
+        for name, pid in parts.items():
+            family = _family(pid)
+            self._note(now, name, "MB", sum(map(_resident, family)) / 1e6)
+            self._note(now, name, "files", sum(map(_open_files, family)))
+        rows = self._try_find("SHOW GLOBAL STATUS LIKE 'Threads_connected'")
+        if rows:
+            self._note(now, "mariadb", "connections", float(rows[0][1]))
+        rows = self._try_find(
+            "SELECT COALESCE(SUM(images_open), 0), COALESCE(SUM(images_total), 0) FROM jobs WHERE id > 0"
+        )
+        if rows:
+            self._note(now, "jobs", "open images", float(rows[0][0]))
+            self._note(now, "jobs", "settled images", float(rows[0][1] - rows[0][0]))
+
+    def _note(self, seconds: float, part: str, unit: str, value: float) -> None:
+        self.samples.append(Sample(seconds, part, unit, value))
+
+    def _try_find(self, statement: str) -> list[tuple[Any, ...]] | None:
+        try:
+            return self._scene.mariadb.execute(statement, database=DATABASE)
+        except Exception:  # noqa: BLE001  # it was killed on purpose; the next look finds it again
+            return None
+
+    def growth(self) -> dict[tuple[str, str], tuple[float, float]]:
+        """By part and unit: the median of the second fifth of the time, and that of the last."""
+        end = max((sample.seconds for sample in self.samples), default=0.0)
+        series: dict[tuple[str, str], list[Sample]] = {}
+        for sample in self.samples:
+            if sample.unit in LEAST:
+                series.setdefault((sample.part, sample.unit), []).append(sample)
+        found = {}
+        for key, samples in series.items():
+            early = [each.value for each in samples if 0.2 * end <= each.seconds < 0.4 * end]
+            late = [each.value for each in samples if each.seconds >= 0.8 * end]
+            if early and late:
+                found[key] = (statistics.median(early), statistics.median(late))
+        return found
+
+    def grown(self) -> list[str]:
+        return [
+            f"{part} grew from {early:.0f} to {late:.0f} {unit}"
+            for (part, unit), (early, late) in self.growth().items()
+            if late - early > max(MOST_GROWTH * early, LEAST[unit])
+        ]
+
+
+def _family(pid: int) -> list[int]:
+    found = [pid]
+    for parent in found:
+        try:
+            tasks = list(Path(f"/proc/{parent}/task").iterdir())
+            found += [int(child) for task in tasks for child in (task / "children").read_text().split()]
+        except OSError:
+            continue
+    return found
+
+
+def _resident(pid: int) -> float:
+    try:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return 1024.0 * int(line.split()[1])
+    except (OSError, ValueError):
+        pass
+    return 0.0
+
+
+def _open_files(pid: int) -> int:
+    try:
+        return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    except OSError:
+        return 0
