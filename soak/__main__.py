@@ -48,6 +48,9 @@ def run(minutes: float, rate: float | None, fault_seconds: float, *, expects_no_
         try:
             while time.monotonic() - begun < 60 * minutes:
                 _step(scene, watch, faults)
+            # Clients that wait for what was taken away would wait for ever.
+            while not faults.is_quiet:
+                _step(scene, watch, faults, is_over=True)
         finally:
             load.stop()
         problems = _drain(scene, watch, faults) + load.failures[:10]

@@ -47,7 +47,7 @@ class Scene:
             "TRUSTED_PROXIES": "unix",
             "FILES_NGINX_LOCATION": "/stored/",
             "RATE_LIMIT": "off",
-            "LEASE_SECONDS": "20",
+            "LEASE_SECONDS": "8",
             "FETCH_ALLOWED_NETWORKS": "127.0.0.0/8",
         }
         (self.folder / "stores.csv").write_text(STORES)
@@ -149,12 +149,12 @@ class Fault:
 FAULTS = (
     Fault("worker killed"),
     Fault("redis flushed"),
-    Fault("worker frozen", 10),
+    Fault("worker frozen", 5),
     Fault("web reloaded"),
     Fault("mariadb killed", 5),
     Fault("worker stopped in order"),
     Fault("nginx reloaded"),
-    Fault("redis killed", 10),
+    Fault("redis killed", 5),
     Fault("recover killed", 5),
 )
 
