@@ -1,10 +1,11 @@
 #!/bin/bash
-# Installs what the tests need from Debian: MariaDB, Redis, nginx, promtool out of Prometheus, and a browser.
+# Installs what the tests need from Debian: MariaDB, Redis, nginx, promtool out of Prometheus, a
+# browser, and a clock that is wrong.
 # Nothing is done where the programs are there. No system service is started: the tests start their own.
 set -euo pipefail
 
 wanted=("mariadbd mariadb-server" "redis-server redis-server" "nginx nginx-light" "promtool prometheus" "chromium chromium")
-wanted+=("systemd-analyze systemd" "docker-compose docker-compose")
+wanted+=("faketime faketime" "systemd-analyze systemd" "docker-compose docker-compose")
 
 PATH="$PATH:/usr/sbin:/usr/local/sbin"
 missing=()

@@ -36,6 +36,7 @@ IDLE_LOOK_SECONDS = 0.25
 # Without a bell the database is asked this often: a lost bell or a deaf consumer costs seconds.
 UNRUNG_LOOK_SECONDS = 5.0
 DATABASE_AWAY_SECONDS = 1.0
+LAST_CLAIM_SECONDS = 5.0
 # Claims go on for this long after a slice has ended, so that the next one finds full slots.
 SLICE_GAP_SECONDS = 2.0
 DIED, STUCK = 70, 75  # exit codes: a thread ended by an error; work was held and nothing written
@@ -71,6 +72,7 @@ class Pump:
         self._claim_until = 0.0
         self._look_at = 0.0  # ... and from then on without a slice
         self._is_stopping = False
+        self._has_claimed = threading.Event()  # for the last time
         self._has_ended = threading.Event()
         self._pace = Pace()
         self._starting = threading.Lock()
@@ -151,9 +153,17 @@ class Pump:
 
     def _convey(self) -> None:
         self._conveyor.run(on_room=self._has_room.set)
+        # A claim may have been under way when the stop came: what it brings is given back with the rest.
+        self._has_claimed.wait(LAST_CLAIM_SECONDS)
         self._writer.close()
 
     def _claim(self) -> None:
+        try:
+            self._claim_until_stopped()
+        finally:
+            self._has_claimed.set()
+
+    def _claim_until_stopped(self) -> None:
         while not self._is_stopping:
             self._has_room.wait(IDLE_LOOK_SECONDS)
             self._has_room.clear()
