@@ -10,8 +10,8 @@ import secrets
 from datetime import timedelta
 from pathlib import Path
 
-from flask import Flask, request
-from flask.sessions import SecureCookieSessionInterface
+from flask import Flask, Request, request
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from itsdangerous import URLSafeTimedSerializer
 
 from app.errors import SettingError
@@ -25,6 +25,12 @@ SECRET_FILE = "secret_key"
 class Sessions(SecureCookieSessionInterface):
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        """Programs send no cookie: for them no secret is needed."""
+        if COOKIE not in request.cookies:
+            return self.session_class()
+        return super().open_session(app, request)
 
     def get_signing_serializer(self, app: Flask) -> URLSafeTimedSerializer | None:
         # Not sooner: commands and workers need no secret, nor a folder to keep it in.

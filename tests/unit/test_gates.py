@@ -169,6 +169,11 @@ def test_the_secret_is_made_once_and_for_its_user_only(tmp_path: Path) -> None:
     assert [file.name for file in folder.iterdir()] == [SECRET_FILE]
 
 
+def test_a_request_without_a_cookie_needs_no_secret(make_client: Callable[..., FlaskClient], tmp_path: Path) -> None:
+    assert make_client().get("/live").status_code == 200
+    assert not (tmp_path / SECRET_FILE).exists()
+
+
 def test_a_secret_that_cannot_be_kept_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SettingError, match="SECRET_KEY is empty"):
