@@ -17,7 +17,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from app.domain import audit, deliveries, health, keys, sharing, transactions, webhooks, workers
+from app.domain import audit, deliveries, feeds, health, keys, sharing, transactions, webhooks, workers
 from app.errors import StorageError, UnavailableError
 from app.extensions import MIGRATIONS, db, settings, storage
 from app.models import ALL_JOBS, Chunk, Job, JobState
@@ -27,6 +27,7 @@ SLOW_ROUND_TRIP_SECONDS = 0.05
 LONG_DUE_SECONDS = 300.0
 STUCK_WORKER_SECONDS = 180.0
 CLOCK_SECONDS = 2.0
+LONG_WAITING_SECONDS = 60.0
 LOW_DISK, FULL_DISK = 0.10, 0.02  # of the whole
 
 
@@ -201,6 +202,21 @@ def _keys() -> Answers:
         yield Level.FINE, f"{count} are valid, {admins} of them with the scope admin"
 
 
+def _lists() -> Answers:
+    standings = feeds.standings()
+    for found in standings:
+        told = f"queue:{found.queue.value}: {found.listed} images lie there, {found.waiting} wait to be put on"
+        if not found.waiting or found.seconds < LONG_WAITING_SECONDS:
+            yield Level.FINE, told
+        elif found.listed + feeds.MOST_A_BATCH > settings.RESULTS_QUEUE_MAX:
+            yield Level.LOOK, f"{told}: it is full, and nobody takes anything off"
+        else:
+            since = _span(found.seconds)
+            yield Level.BAD, f"{told}, the first for {since}: is `imagejobs recover` running, is Redis there?"
+    if not standings:
+        yield Level.FINE, "nothing waits to be told on queue:images or queue:batch"
+
+
 def _disk() -> Answers:
     folder = settings.DATA_DIR.resolve()
     if not folder.is_dir():
@@ -251,4 +267,5 @@ QUESTIONS: dict[str, Callable[[], Answers]] = {
     "workers": _workers,
     "work": _work,
     "webhooks": _webhooks,
+    "lists": _lists,
 }

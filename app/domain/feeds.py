@@ -13,12 +13,16 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import insert
+from sqlalchemy import and_, func, insert, select
 from sqlalchemy.orm import Session
 
+from app.domain import transactions
 from app.domain.outcomes import Outcome
-from app.models import FeedItem, ImageState
+from app.models import FeedItem, Image, ImageState
 from app.processors import tensor
+from app.sql import db_now
+
+MOST_A_BATCH = 1024  # tensors: 50 MB as JSON
 
 
 class Queue(StrEnum):
@@ -53,6 +57,33 @@ class Feed:
     @classmethod
     def of(cls, stored: dict[str, Any]) -> Feed:
         return cls(Queue(stored["queue"]), stored["batch_size"], DType(stored["dtype"]), Encoding(stored["encoding"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a list stands: images that wait to be put on it, the first of them for so long, and those that lie there."""
+
+    queue: Queue
+    waiting: int
+    seconds: float
+    listed: int
+
+
+def standings() -> list[Standing]:
+    """Of the lists that there is anything to say about."""
+    return transactions.read(lambda session: [found for queue in Queue if (found := _standing(session, queue))])
+
+
+def _standing(session: Session, queue: Queue) -> Standing | None:
+    ours = FeedItem.queue == queue.value
+    total, listed = session.execute(select(func.count(), func.count(FeedItem.position)).where(ours)).one()
+    if not total:
+        return None
+    is_image = and_(Image.job_id == FeedItem.job_id, Image.seq == FeedItem.seq)
+    first = select(Image.settled_at).join(FeedItem, is_image).where(ours, FeedItem.position.is_(None))
+    since = session.scalar(first.order_by(FeedItem.job_id, FeedItem.id).limit(1))
+    now = session.scalars(select(db_now())).one()
+    return Standing(queue, total - listed, (now - since).total_seconds() if since else 0.0, listed)
 
 
 def without_tensors(outcomes: Iterable[Outcome]) -> list[Outcome]:

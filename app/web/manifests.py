@@ -13,7 +13,7 @@ from flask import Response, request, url_for
 from flask_openapi import APIBlueprint, Tag
 
 from app.domain import manifests
-from app.domain.feeds import DType, Encoding, Feed, Queue
+from app.domain.feeds import MOST_A_BATCH, DType, Encoding, Feed, Queue
 from app.domain.jobs import Created
 from app.errors import UnprocessableError
 from app.web.auth import public
@@ -25,8 +25,7 @@ blueprint = APIBlueprint("manifests", __name__, abp_tags=[Tag(name="manifests", 
 
 NO_DATA = "Data is not provided"
 # Proxies give up on an answer that stays silent, most after a minute; JSON may have space anywhere.
-SILENCE_SECONDS = 5.0
-MOST_A_BATCH = 1024  # tensors: 50 MB as JSON
+SILENCE_SECONDS = 2.0
 
 Choice = TypeVar("Choice", DType, Encoding)
 

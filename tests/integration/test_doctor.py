@@ -121,6 +121,7 @@ def test_answers_come_as_json_too() -> None:
         "clock",
         "workers",
         "work",
+        "lists",
         "webhooks",
     }
 

@@ -17,7 +17,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, select
 
 from app import broker
-from app.domain import feeder, purges, transactions
+from app.domain import doctor, feeder, purges, transactions
 from app.domain.claims import Work
 from app.domain.feeder import Feeder
 from app.domain.outcomes import Outcome
@@ -411,6 +411,24 @@ def test_a_retry_tells_what_was_opened_again(
     hands.work_off(app)
     feed()
     assert on(lists, "images")[1]["id1"]["image_info"]["image_size"] == 20000
+
+
+@on_one_backend
+def test_the_doctor_says_what_waits(
+    app: Flask, client: FlaskClient, lists: redis.Redis, feed: Callable[..., bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told() -> list[tuple[str, str]]:
+        with app.app_context():
+            return [(each.level.value, each.sentence) for each in doctor.examine() if each.about == "lists"]
+
+    assert told() == [("fine", "nothing waits to be told on queue:images or queue:batch")]
+    post(client, ASYNC, 2)
+    hands.work_off(app)
+    assert told() == [("fine", "queue:images: 0 images lie there, 2 wait to be put on")]
+    monkeypatch.setattr(doctor, "LONG_WAITING_SECONDS", 0)
+    assert told()[0][0] == "BAD"
+    feed()
+    assert told() == [("fine", "queue:images: 2 images lie there, 0 wait to be put on")]
 
 
 def test_a_purged_job_takes_its_items_along(

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,8 @@ from flask.testing import FlaskClient
 from app.domain import manifests
 from app.web import manifests as web_manifests
 from demo.host import Host
-from testbed.processes import Process
+from testbed import processes
+from testbed.processes import Process, free_port, wait_for
 from tests.conftest import Backend
 from tests.integration import hands
 
@@ -26,6 +28,9 @@ INFO = "/api/v1/images_info/"
 NO_FILE = (422, {"error": "Invalid input file url"})
 NO_DATA = (422, {"error": "Data is not provided"})
 on_one_backend = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+
+
+FORM = b"--B\r\nContent-Disposition: form-data; name=file; filename=f\r\n\r\n%b\r\n--B--\r\n"
 
 
 def tsv(*urls: str) -> bytes:
@@ -132,6 +137,23 @@ def test_a_client_that_goes_away_has_its_job_cancelled(client: FlaskClient, talk
 
 
 @on_one_backend
+def test_a_connection_that_breaks_off_is_noticed_while_nothing_is_done(
+    client: FlaskClient, worker_env: dict[str, str], tmp_path: Path
+) -> None:
+    port = free_port()
+    body = tsv("http://h/0")
+    head = f"POST {INFO} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(FORM % body)}\r\n"
+    head += "Content-Type: multipart/form-data; boundary=B\r\n\r\n"
+    with processes.web(worker_env, tmp_path / "web.log", port=port):
+        with socket.create_connection(("127.0.0.1", port), 10) as connection:
+            connection.sendall(head.encode() + FORM % body)
+            assert connection.recv(15) == b"HTTP/1.1 200 OK"
+        [job] = client.get("/api/jobs").json["results"]
+        address = f"/api/jobs/{job['job_id']}"
+        wait_for(lambda: client.get(address).json["state"] == "cancelled", 20, what="the job to be cancelled")
+
+
+@on_one_backend
 def test_more_rows_than_are_waited_for_are_told_where_to_go(make_app: Callable[..., Flask]) -> None:
     client = make_app(MANIFEST_MAX_WAITED_ROWS=2).test_client()
     answer = upload(client, INFO, tsv("http://h/0", "http://h/1", "http://h/2"))
@@ -164,15 +186,13 @@ def test_the_same_idempotency_key_gives_the_same_job(client: FlaskClient, app: F
 
     def post(manifest: bytes) -> Any:
         threading.Timer(0.2, hands.work_off, [app]).start()
-        files = {"file": (io.BytesIO(manifest), "images.tsv")}
         # The boundary is part of the body, which must be the same.
-        data = f"--B\r\nContent-Disposition: form-data; name=file; filename=f\r\n\r\n{manifest.decode()}\r\n--B--\r\n"
-        return client.post(INFO, data=data, headers=headers, content_type="multipart/form-data; boundary=B"), files
+        return client.post(INFO, data=FORM % manifest, headers=headers, content_type="multipart/form-data; boundary=B")
 
-    first, second = (post(tsv("http://h/0"))[0] for _ in range(2))
+    first, second = (post(tsv("http://h/0")) for _ in range(2))
     assert first.json == second.json
     assert first.headers["Location"] == second.headers["Location"]
-    assert post(tsv("http://h/1"))[0].status_code == 409
+    assert post(tsv("http://h/1")).status_code == 409
 
 
 @on_one_backend
