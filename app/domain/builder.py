@@ -12,7 +12,7 @@ import time
 import structlog
 from flask import Flask, current_app
 
-from app.domain import notices, reports, uploads
+from app.domain import notices, reports, scratch, uploads
 from app.errors import UnavailableError
 
 log = structlog.get_logger()
@@ -56,6 +56,7 @@ class Builder:
             os._exit(DIED)
 
     def _run(self) -> None:
+        scratch.remove_old()
         while not self._stopping.is_set():
             try:
                 if self._build_one():

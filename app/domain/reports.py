@@ -6,7 +6,6 @@ there. Memory stays flat: a page of rows and one photo at a time, all files writ
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -17,7 +16,7 @@ import structlog
 from sqlalchemy import and_, or_, select, update
 from sqlalchemy.orm import Session
 
-from app.domain import jobs, leases, transactions
+from app.domain import jobs, leases, scratch, transactions
 from app.domain.leases import Lease
 from app.errors import ImageError, NotFoundError, StorageError, StoredFileMissingError
 from app.extensions import settings, storage
@@ -148,8 +147,8 @@ class _Builder:
         try:
             self._renew(folder=self._folder, images_done=self._report.images_done)
             self._draw()
-            with tempfile.TemporaryDirectory(prefix="imagejobs-report-") as folder:
-                self._finish(self._assemble(Path(folder)))
+            with scratch.folder() as folder:
+                self._finish(self._assemble(folder))
         except _StoppedError:
             self._lease.give_back(delay_seconds=0, attempts=0)
 

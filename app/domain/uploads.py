@@ -6,15 +6,15 @@ A submission's id is random, and whoever is let in and owns it finds its results
 from __future__ import annotations
 
 import math
-import tempfile
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import chain
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import BinaryIO
 
 import structlog
 from sqlalchemy import delete, func, insert, select, update
@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from app import archives, mails, queues
 from app.archives import Archive, ArchiveLimits, Member
-from app.domain import access, jobs, leases, reports, transactions
+from app.domain import access, jobs, leases, reports, scratch, transactions
 from app.domain.idempotency import Idempotency
 from app.domain.jobs import NewImage, NewJob
 from app.domain.leases import Lease
@@ -59,7 +59,6 @@ from app.storage import Stored, new_key
 log = structlog.get_logger()
 
 FOLDER = "submissions"
-READ_BYTES = 256 * 1024
 MOST_ATTEMPTS = 5
 RETRY_SECONDS = 15.0
 ENTRIES_A_WRITE = 50
@@ -161,21 +160,20 @@ def new_id() -> str:
     return uuid.uuid4().hex
 
 
-def add(upload_id: str, name: str, file: IO[bytes]) -> UploadFile:
-    """Store a file for a submission, which begins with its first file.
+def add(upload_id: str, name: str, pieces: Iterable[bytes]) -> UploadFile:
+    """Store a file for a submission, which begins with its first file; an archive is passed on as it comes in.
 
     Raises DecodeError for what is neither an image nor a zip, TooLargeError, ConflictError where it was handed in
     already, NotFoundError, StorageError.
     """
-    start = file.read(len(ZIP_STARTS[0]))
-    is_archive = start in ZIP_STARTS
-    _expect_room(upload_id, file)
-    file.seek(0)
+    start, rest = _begin(pieces)
+    is_archive = start.startswith(ZIP_STARTS)
+    whole = _within_room(upload_id, chain([start], rest))
     if is_archive:
         key = new_key(FOLDER, ".zip")
-        stored = storage.put(key, _pieces(file), content_type="application/zip")
+        stored = storage.put(key, whole, content_type="application/zip")
     else:
-        key, stored = _store_image(file.read(settings.FETCH_MAX_BYTES + 1))
+        key, stored = _store_image(_gathered(whole))
     row = {"name": archives.shown(name), "storage_key": key, "bytes": stored.bytes, "sha256": stored.sha256}
     try:
         return transactions.run(lambda session: _add(session, upload_id, {**row, "is_archive": is_archive}))
@@ -184,19 +182,42 @@ def add(upload_id: str, name: str, file: IO[bytes]) -> UploadFile:
         raise
 
 
-def _expect_room(upload_id: str, file: IO[bytes]) -> None:
-    """Before anything is stored. Raises TooLargeError."""
-    size = file.seek(0, 2)
+def _begin(pieces: Iterable[bytes]) -> tuple[bytes, Iterator[bytes]]:
+    """Enough of a file to tell what it is, and the rest of it."""
+    rest, start = iter(pieces), b""
+    while len(start) < len(ZIP_STARTS[0]) and (piece := next(rest, None)) is not None:
+        start += piece
+    return start, rest
+
+
+def _within_room(upload_id: str, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The pieces, as long as the submission has room for them. Raises TooLargeError."""
     of_upload = select(Upload.bytes).where(Upload.id == upload_id)
-    known = transactions.read(lambda session: session.scalar(of_upload)) or 0
-    if known + size > settings.UPLOAD_MAX_BYTES:
-        raise TooLargeError(f"more than the {settings.UPLOAD_MAX_BYTES:,} bytes that one submission may have")
+    size = transactions.read(lambda session: session.scalar(of_upload)) or 0
+
+    def counted(size: int) -> Iterator[bytes]:
+        for piece in pieces:
+            size += len(piece)
+            if size > most:
+                raise TooLargeError(f"more than the {most:,} bytes that one submission may have")
+            yield piece
+
+    most = settings.UPLOAD_MAX_BYTES
+    return counted(size)
+
+
+def _gathered(pieces: Iterable[bytes]) -> bytes:
+    """A whole image. Raises TooLargeError."""
+    body = bytearray()
+    for piece in pieces:
+        body += piece
+        if len(body) > settings.FETCH_MAX_BYTES:
+            raise TooLargeError(f"larger than the {settings.FETCH_MAX_BYTES:,} bytes that an image may have")
+    return bytes(body)
 
 
 def _store_image(body: bytes) -> tuple[str, Stored]:
-    """Under an ending and a type that its own header says. Raises DecodeError, TooLargeError, StorageError."""
-    if len(body) > settings.FETCH_MAX_BYTES:
-        raise TooLargeError(f"larger than the {settings.FETCH_MAX_BYTES:,} bytes that an image may have")
+    """Under an ending and a type that its own header says. Raises DecodeError, StorageError."""
     image = ImageFile(body, DecodeLimits(settings.image_formats, settings.IMAGE_MAX_PIXELS)).image
     kind = FORMATS[str(image.format)]
     key = new_key(FOLDER, kind.suffix)
@@ -528,13 +549,8 @@ def _seekable(file: UploadFile) -> Iterator[BinaryIO]:
         with Path(local).open("rb") as stream:
             yield stream
         return
-    with tempfile.TemporaryFile(prefix="imagejobs-archive-") as copy:
+    with scratch.file() as copy:
         for piece in storage.stream(key):
             copy.write(piece)
         copy.seek(0)
         yield copy
-
-
-def _pieces(file: IO[bytes]) -> Iterator[bytes]:
-    while piece := file.read(READ_BYTES):
-        yield piece

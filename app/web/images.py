@@ -46,8 +46,8 @@ def _sent() -> tuple[bytes, str]:
     """The file in the form, and its name. Raises InvalidRequestError, TooLargeError."""
     try:
         for part in multipart.parts(settings.FETCH_MAX_BYTES + FORM_BYTES):
-            if part.name == "image" and part.file is not None:
-                return part.file.read(), _storable_name(part.filename)
+            if part.name == "image" and part.pieces is not None:
+                return b"".join(part.pieces), _storable_name(part.filename)
     except BadRequest as error:
         raise InvalidRequestError(str(error.description)) from error
     raise InvalidRequestError("image: there is no file of that name in the form")

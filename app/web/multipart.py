@@ -1,11 +1,10 @@
-"""Multipart bodies as they come in: one file at a time, on disk once it is large, whatever else the body holds."""
+"""Multipart bodies as they come in: piece by piece, so that a file goes on to storage without lying anywhere before."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from tempfile import SpooledTemporaryFile
-from typing import IO, cast
+from typing import cast
 
 from flask import request
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
@@ -14,18 +13,18 @@ from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDeco
 
 from app.web.bodies import WholeRequest
 
-MEMORY_BYTES = 1024 * 1024
 MOST_FIELD_BYTES = 64 * 1024
 MOST_PARTS = 20_000
+Event = Field | File | Data
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A file of a form, or one of its other fields, which has a ``value`` instead. The file is gone with the next."""
+    """A file of a form, whose ``pieces`` can be had until the next part is, or another field, which has a ``value``."""
 
     name: str
-    filename: str
-    file: IO[bytes] | None = None
+    filename: str = ""
+    pieces: Iterator[bytes] | None = None
     value: str = ""
 
 
@@ -35,40 +34,46 @@ def parts(most_bytes: int) -> Iterator[Part]:
     if kind != "multipart/form-data" or not options.get("boundary"):
         raise BadRequest("the body is no multipart/form-data")
     decoder = MultipartDecoder(options["boundary"].encode("latin-1", "replace"), max_parts=MOST_PARTS)
-    body = cast(WholeRequest, request).pieces(most_bytes)
-    head: Field | File | None = None
-    with SpooledTemporaryFile(MEMORY_BYTES) as file:
-        for piece in _pieces(body):
-            decoder.receive_data(piece)
-            for event in _events(decoder):
-                if isinstance(event, Field | File):
-                    head = event
-                    file.seek(0)
-                    file.truncate()
-                elif isinstance(event, Data) and head is not None:
-                    file.write(event.data)
-                    if isinstance(head, Field) and file.tell() > MOST_FIELD_BYTES:
-                        raise RequestEntityTooLarge
-                    if not event.more_data:
-                        yield _part(head, cast(IO[bytes], file))
+    events = _events(decoder, cast(WholeRequest, request).pieces(most_bytes))
+    for event in events:
+        pieces = _data(events)
+        if isinstance(event, File):
+            yield Part(event.name or "", event.filename or "", pieces)
+        elif isinstance(event, Field):
+            yield Part(event.name or "", value=_text(pieces))
+        for _ in pieces:
+            pass  # what nobody wanted
 
 
-def _pieces(body: Iterator[bytes]) -> Iterator[bytes | None]:
-    yield from body
-    yield None  # the end, which the decoder must hear of
-
-
-def _events(decoder: MultipartDecoder) -> Iterator[Field | File | Data]:
+def _events(decoder: MultipartDecoder, body: Iterator[bytes]) -> Iterator[Event]:
     try:
-        while not isinstance(event := decoder.next_event(), NeedData | Epilogue):
-            if isinstance(event, Field | File | Data):
-                yield event
+        for piece in body:
+            yield from _decoded(decoder, piece)
+        yield from _decoded(decoder, None)
     except ValueError as error:
         raise BadRequest("the body is not proper multipart/form-data, or broke off") from error
 
 
-def _part(head: Field | File, file: IO[bytes]) -> Part:
-    file.seek(0)
-    if isinstance(head, File):
-        return Part(head.name or "", head.filename or "", file)
-    return Part(head.name or "", "", None, file.read().decode("utf-8", "replace"))
+def _decoded(decoder: MultipartDecoder, piece: bytes | None) -> Iterator[Event]:
+    decoder.receive_data(piece)
+    while not isinstance(event := decoder.next_event(), NeedData | Epilogue):
+        if isinstance(event, Event):
+            yield event
+
+
+def _data(events: Iterator[Event]) -> Iterator[bytes]:
+    for event in events:
+        if isinstance(event, Data):
+            if event.data:
+                yield bytes(event.data)
+            if not event.more_data:
+                return
+
+
+def _text(pieces: Iterator[bytes]) -> str:
+    value = b""
+    for piece in pieces:
+        value += piece
+        if len(value) > MOST_FIELD_BYTES:
+            raise RequestEntityTooLarge
+    return value.decode("utf-8", "replace")

@@ -49,7 +49,7 @@ def upload() -> Response:
     """Add images, or zips of images, to the submission."""
     submission, stored = None, []
     for part in multipart.parts(settings.UPLOAD_MAX_BYTES):
-        if part.file is None:
+        if part.pieces is None:
             submission = _known(part.value) if part.name == "submission" else submission
         elif part.name.startswith(FIELD_PREFIX) and part.filename:
             submission = submission or _current()
@@ -66,9 +66,9 @@ def upload() -> Response:
 
 
 def _add(submission: str, part: multipart.Part) -> schemas.UploadedFile:
-    assert part.file is not None
+    assert part.pieces is not None
     try:
-        file = uploads.add(submission, part.filename, part.file)
+        file = uploads.add(submission, part.filename, part.pieces)
     except DecodeError as error:
         return schemas.UploadedFile(name=part.filename, status="refused", error=error.message)
     except TooLargeError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,10 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
-from app.domain import jobs, transactions
+from app.domain import jobs, reports, transactions
 from app.domain.jobs import NewImage, NewJob
 from app.extensions import storage
-from app.models import Image, Job, JobSource, JobState
+from app.models import Image, Job, JobSource, JobState, ReportState
 from app.storage import new_key
 from testbed.processes import Process, wait_for
 from tests import onnx_models
@@ -88,3 +90,24 @@ def test_a_plain_job_does_not_wait_for_detection(app: Flask, start_worker: Start
         start_worker(GPU_PAUSE_MIN_SECONDS="0", GPU_PAUSE_MAX_SECONDS="0", DECODE_PROCESSES="1")
         wait_for(lambda: state_of(plain_one) is JobState.COMPLETED, 60, what="the plain job", every=0.02)
         assert state_of(detected) is JobState.ONGOING
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+def test_a_report_whose_builder_is_killed_is_finished_by_another_worker(app: Flask, start_worker: StartWorker) -> None:
+    with app.app_context():
+        job_id = create([photo("chelsea.png")] * 60, ["detector"])
+        transactions.run(lambda session: reports.plan(session, job_id, "killed"))
+        first = start_worker()
+        wait_for(
+            lambda: reports.get(job_id).images_done >= reports.PHOTOS_A_PAGE, 120, what="the first page", every=0.02
+        )
+        first.kill()
+        killed = reports.get(job_id)
+        assert killed.state is ReportState.BUILDING
+        start_worker()
+        wait_for(lambda: reports.get(job_id).state is ReportState.DONE, 120, what="the report")
+        built = reports.get(job_id)
+        assert built.claim > killed.claim
+        with zipfile.ZipFile(io.BytesIO(storage.read(str(built.zip_storage_key)))) as archive:
+            assert archive.testzip() is None
+            assert len(archive.namelist()) == 3 + 60
