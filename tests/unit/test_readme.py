@@ -122,6 +122,13 @@ def test_every_error_code_of_processors_is_documented() -> None:
     assert dict(re.findall(r"^\| `(.+?)` \| (.+) \|$", text, re.MULTILINE)) == processor_codes.PROCESSOR_CODES
 
 
+def test_every_test_that_shows_a_fault_is_there() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (PROJECT / "docs/reliability.md").read_text()))
+    files = [file.read_text() for file in (PROJECT / "tests").rglob("test_*.py")]
+    there = {name for text in files for name in re.findall(r"^def (test_\w+)", text, re.MULTILINE)}
+    assert named and named <= there, named - there
+
+
 def test_every_route_is_documented(tmp_path: Path) -> None:
     headings = re.findall(r"^## (.+)$", (PROJECT / "docs/api.md").read_text(), re.MULTILINE)
     documented = {part for heading in headings for part in re.findall(r"/[\w/<>.-]*", heading.replace("\\", ""))}
