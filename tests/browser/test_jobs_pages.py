@@ -152,8 +152,10 @@ def test_a_job_is_watched_from_start_to_end(
     job_id = submit(site, hands.visit(images=urls))
     page = watched.open(f"/dashboard/jobs/{job_id}")
     expect(page.locator("#percent")).to_have_text("0.0 %")
+    page.get_by_role("link", name="all 301").focus()
     with processes.worker(site.env, tmp_path / "worker.log", name="pages"):
         expect(page.locator("#percent")).to_have_text("100.0 %", timeout=60_000)
     expect(page.locator(".head .state")).to_have_text("failed")
     expect(page.get_by_role("link", name="http_404 1")).to_be_visible()
     assert page.locator("[data-done]").count() == 1  # it asks no more
+    expect(page.get_by_role("link", name="all 301")).to_be_focused()  # though it was drawn anew meanwhile
