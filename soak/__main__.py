@@ -56,7 +56,7 @@ def run(minutes: float, rate: float | None, fault_seconds: float, *, expects_no_
         problems = _drain(scene, watch, faults) + load.failures[:10]
         if audit := scene.audit():
             problems.append(audit)
-        problems += _wrong_jobs(scene, load)
+        problems += [*_wrong_jobs(scene, load), *scene.deaths.values()]
         if expects_no_growth:
             problems += watch.grown()
         struck = [(at - begun, name) for at, name in faults.struck]

@@ -35,6 +35,7 @@ class Scene:
         self.host = Host(pictures(folder, PICTURES))
         self.workers: list[Worker] = []
         self.parts: dict[str, Process] = {}
+        self.deaths: dict[int, str] = {}
 
     def start(self, stack: ExitStack) -> None:
         for server in (self.mariadb, self.redis, self.host):
@@ -101,6 +102,11 @@ class Scene:
         return ""
 
     def tend(self) -> None:
+        spared = self.workers[0].process
+        if not spared.is_alive and not self.deaths.get(spared.pid):
+            self.deaths[spared.pid] = (
+                f"the worker that is spared ended with {spared.child.returncode}: {spared.text[-500:]}"
+            )
         for worker in self.workers:
             worker.tend()
 

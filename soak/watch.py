@@ -35,7 +35,7 @@ class Watch:
         parts |= {"worker": self._scene.workers[0].process.pid, "nginx": self._scene.front.pid}
         for name, pid in parts.items():
             family = _family(pid)
-            self._note(now, name, "MB", sum(map(_resident, family)) / 1e6)
+            self._note(now, name, "MB", sum(map(_own_memory, family)) / 1e6)
             self._note(now, name, "files", sum(map(_open_files, family)))
         rows = self._try_find("SHOW GLOBAL STATUS LIKE 'Threads_connected'")
         if rows:
@@ -90,14 +90,13 @@ def _family(pid: int) -> list[int]:
     return found
 
 
-def _resident(pid: int) -> float:
+def _own_memory(pid: int) -> float:
+    """Bytes that it shares with nobody: a share of what others map too would change when one of those ends."""
     try:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return 1024.0 * int(line.split()[1])
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        return sum(1024.0 * int(line.split()[1]) for line in lines if line.startswith("Private_"))
     except (OSError, ValueError):
-        pass
-    return 0.0
+        return 0.0
 
 
 def _open_files(pid: int) -> int:

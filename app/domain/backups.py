@@ -37,7 +37,7 @@ from sqlalchemy.orm import Session
 from app.domain import transactions
 from app.errors import BackupError, StoredFileMissingError
 from app.extensions import MIGRATIONS, db, storage
-from app.models import Total, Worker
+from app.models import StorageMark, Total, Worker
 from app.sql import db_now
 from app.storage import ANY_TYPE
 from app.storage.files import READ_BYTES
@@ -49,8 +49,8 @@ MANIFEST = "manifest.json"
 FILES = "files"
 ROWS_A_READ = 2000
 ROWS_A_COMMIT = 5000
-# Who lives now, which a backup cannot know.
-LEFT_OUT = {Worker.__tablename__}
+# Who lives now, and which storage this is: a backup cannot know, and the place that it is restored to is another.
+LEFT_OUT = {Worker.__tablename__, StorageMark.__tablename__}
 
 
 @dataclass(frozen=True, slots=True)

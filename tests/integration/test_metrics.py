@@ -15,13 +15,15 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app import create_app
-from app.domain import figures, keys
+from app.domain import deliveries, figures, keys
 from app.domain.access import Scope
 from app.domain.keys import NewKey
+from app.models import DeliveryState
 from config import Settings
 from testbed import processes
 from testbed.processes import wait_for
 from tests.integration import hands
+from tests.integration.receivers import subscribe
 
 
 def metrics(text: str) -> dict[str, float]:
@@ -212,3 +214,19 @@ def test_processes_of_one_gunicorn_count_together_and_workers_are_known(
             return (found['imagejobs_workers{state="alive"}'], found["imagejobs_worker_slots"]) == (1, 123)
 
         wait_for(is_known, 90)
+
+
+def test_webhooks_are_counted_once_however_often_their_result_is_written(app: Flask, client: FlaskClient) -> None:
+    hands.add_stores(app)
+    subscribe(client, events=["job.completed"])
+    hands.submit(client)
+    hands.work_off(app)
+    assert ask(client)["imagejobs_deliveries_due"] == 1
+    with app.app_context():
+        taken = deliveries.claim("t" * 32, most=9, full_hosts=[], room_of=lambda _host: 9, lease_seconds=60)
+        results = [deliveries.Sent(due, DeliveryState.DELIVERED, []) for due in taken]
+        for _ in range(2):
+            deliveries.settle(results)
+    found = ask(client)
+    assert found['imagejobs_webhook_tries_total{state="delivered"}'] == 1
+    assert found["imagejobs_deliveries_due"] == found["imagejobs_delivery_oldest_due_seconds"] == 0
