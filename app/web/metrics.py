@@ -83,13 +83,16 @@ def show() -> Response:
 
 
 def _check_caller() -> None:
-    """Raises Unauthorized unless METRICS_TOKEN was sent, or the caller's key may read; without a token AUTH decides."""
+    """Raises Unauthorized unless METRICS_TOKEN was sent, or an admin's key: the totals are those of all owners.
+
+    Without a token AUTH decides.
+    """
     caller = access.current()
-    is_reader = caller.may(Scope.READ) and (caller.key_id is not None or not settings.METRICS_TOKEN)
+    is_admin = caller.may(Scope.ADMIN) and (caller.key_id is not None or not settings.METRICS_TOKEN)
     sent = request.headers.get("Authorization", "").encode("latin-1")  # the bytes as sent
     is_token = bool(settings.METRICS_TOKEN) and hmac.compare_digest(sent, f"Bearer {settings.METRICS_TOKEN}".encode())
-    if not (is_reader or is_token):
-        raise Unauthorized("METRICS_TOKEN, or a key that may read, is to be sent as a bearer token")
+    if not (is_admin or is_token):
+        raise Unauthorized("METRICS_TOKEN, or a key with the scope admin, is to be sent as a bearer token")
 
 
 class _Service(Collector):

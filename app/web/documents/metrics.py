@@ -12,6 +12,6 @@ metrics: dict[str, Any] = {
             "description": "In the text format of Prometheus",
             "content": {"text/plain": {"schema": {"type": "string"}}},
         },
-        "401": error("METRICS_TOKEN is set and was not sent"),
+        "401": error("Neither METRICS_TOKEN nor the key of an admin was sent"),
     },
 }
