@@ -115,6 +115,7 @@ def make_app(settings: Settings) -> Iterator[Callable[..., Flask]]:
     apps: list[Flask] = []
 
     def make(**changes: object) -> Flask:
+        assert changes.keys() <= Settings.model_fields.keys(), "a setting that is not there changes nothing"
         apps.append(create_app(settings.model_copy(update=changes)))
         return apps[-1]
 

@@ -71,7 +71,7 @@ def test_what_a_killed_web_process_left_is_removed_once_it_is_old(
 
 
 def test_the_daily_chores_remove_orphans_and_jobs_that_are_too_old(make_app: Callable[..., Flask], files: Path) -> None:
-    app = make_app(STORAGE_URL=files.as_uri(), KEEP_DAYS=1e-9)
+    app = make_app(STORAGE_URL=files.as_uri(), RETENTION_DAYS=1e-9)
     client = app.test_client()
     ended = client.post("/upload_image_batch", json=[photos.item()]).json["job_id"]
     hands.work_off(app)

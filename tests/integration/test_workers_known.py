@@ -27,13 +27,11 @@ from tests.integration.test_workers import good, status, wait_until_settled
 # A worker whose decoder hangs for ever, and that is given two seconds.
 STUCK_WORKER = """
 import sys, threading
-from app.domain import images, workers
+from app.domain import pump, workers
 from app.processors import perimeter
 perimeter.execute = lambda image: threading.Event().wait()
-images.LEAST_STUCK_SECONDS = -58.8
-workers.BEAT_SECONDS = 0.5
-import app.domain.pump
-app.domain.pump.BEAT_SECONDS = 0.5
+pump.BEAT_SECONDS = workers.BEAT_SECONDS = 0.5
+pump.Progress = lambda most_seconds: workers.Progress(2.0)
 from celery.__main__ import main
 sys.argv = ["celery", "-A", "celery_worker", "worker"]
 main()
