@@ -168,6 +168,8 @@ class Pump:
             self._has_room.wait(IDLE_LOOK_SECONDS)
             self._has_room.clear()
             is_open = time.monotonic() < self._claim_until or time.monotonic() >= self._look_at
+            if self._writer.is_held_up:
+                continue
             if is_open and self._conveyor.room >= self._conveyor.least_claim and not self._claim_once():
                 self._look_at = time.monotonic() + UNRUNG_LOOK_SECONDS
                 # However often the conveyor reports room, the database is asked again after a while or a bell.

@@ -40,6 +40,7 @@ class Writer:
         self._empty: list[Lease] = []  # claimed chunks that held nothing to do
         self._is_closed = False
         self._renewed_at = time.monotonic()
+        self._writing_since: float | None = None
         self.written = 0  # outcomes that the database has taken, or refused for good
 
     def add(self, done: Sequence[Outcome]) -> None:
@@ -62,13 +63,24 @@ class Writer:
             self._is_closed = True
             self._changed.notify()
 
+    @property
+    def is_held_up(self) -> bool:
+        """Whether the database has kept it waiting, away or locked, for so long that leases go without renewal.
+
+        Whatever else was claimed would run out unwritten, and be worked on in vain by one worker after the other.
+        """
+        since = self._writing_since
+        return since is not None and time.monotonic() - since > self._lease_seconds / RENEWALS_A_LEASE
+
     def run(self) -> None:
         """Write batches until closed; what cannot be written yet is kept while the database is away."""
         while True:
             batch, empty, is_last = self._next_batch()
+            self._writing_since = time.monotonic()
             if batch or empty:
                 self._persist(batch, empty)
             self._renew()
+            self._writing_since = None
             if is_last:
                 self._release_rest()
                 return

@@ -10,10 +10,11 @@ import pytest
 import redis
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from app.domain import transactions
-from app.models import Chunk
+from app.extensions import db
+from app.models import Chunk, Visit
 from demo.host import Host
 from testbed.processes import Process, wait_for
 from tests.conftest import Backend
@@ -106,6 +107,26 @@ def test_failure_that_may_pass_is_tried_again_and_the_last_one_counts(
     assert [(image["error_code"], image["attempts"]) for image in images[:2]] == [("http_503", 3), ("http_404", 1)]
     assert [image["state"] for image in images[2:]] == ["done"] * 3
     assert host.counts()["/status/503"] == 3
+    expect_books_balanced(app)
+
+
+@pytest.mark.parametrize("backend", ["mariadb"], indirect=True)
+def test_worker_whose_results_cannot_be_written_claims_no_more(
+    app: Flask, client: FlaskClient, host: Host, start_worker: Callable[..., Process]
+) -> None:
+    """Else its leases run out one after the other, and the same images are downloaded again and again."""
+    add_stores(app)
+    job_id = submit(client, visit(images=good(host, 300)))
+    longest_wait = text(
+        "SELECT MAX(TIMESTAMPDIFF(MICROSECOND, trx_wait_started, SYSDATE(6))) / 1e6 FROM information_schema.innodb_trx"
+    )
+    with app.app_context(), db.engine.connect() as holder, db.engine.connect() as watcher:
+        holder.execute(select(Visit.seq).where(Visit.job_id == job_id).with_for_update())
+        start_worker(SLOTS="20", CHUNK_SIZE="20", LEASE_SECONDS="1")
+        wait_for(lambda: (watcher.scalar(longest_wait) or 0) > 4, 60, what="a write that waits", every=0.25)
+        assert sum(host.counts().values()) < 300
+        holder.rollback()
+    wait_until_settled(client, job_id)
     expect_books_balanced(app)
 
 
