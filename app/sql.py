@@ -78,16 +78,19 @@ def _json_rows_mysql(element: _JsonRows, compiler: Any, **kw: Any) -> str:
 
 @compiles(Update, "mysql")
 def _update_driven_by_rows(element: Update, compiler: Any, **kw: Any) -> str:
-    """Have an update from ``json_rows`` look its rows up by key, one after the other.
+    """Have an update from ``json_rows`` look its rows up by primary key, one after the other.
 
-    Left to choose, the optimizer reads a small table from end to end instead, and locks every row on its way.
+    Left to choose, the optimizer reads a small table from end to end instead, and locks every row on its way. A server
+    that comes back after a crash may take any table for a small one: its statistics were not written yet. A batch of
+    2,000 results then took 28 s (MariaDB 10.11).
     """
     text: str = compiler.visit_update(element, **kw)
     target, is_from_rows, rest = text.partition(", JSON_TABLE(")
     if not is_from_rows:
         return text
     rows, _, assignments = rest.partition(" SET ")
-    return f"UPDATE JSON_TABLE({rows} STRAIGHT_JOIN {target.removeprefix('UPDATE ')} SET {assignments}"
+    looked_up = f"{target.removeprefix('UPDATE ')} FORCE INDEX (PRIMARY)"
+    return f"UPDATE JSON_TABLE({rows} STRAIGHT_JOIN {looked_up} SET {assignments}"
 
 
 def _mysql_type(type_: TypeEngine[Any]) -> str:

@@ -247,6 +247,7 @@ def lock(session: Session, wanted: Collection[tuple[ChunkKey, int]]) -> set[tupl
         return set()
     rows = session.execute(
         select(Chunk.job_id, Chunk.seq, Chunk.claim)
+        .with_hint(Chunk, "FORCE INDEX (PRIMARY)", "mysql")  # a scan would lock everybody's
         .where(tuple_(Chunk.job_id, Chunk.seq).in_(sorted(tuple(key) for key, _ in wanted)))
         .order_by(Chunk.job_id, Chunk.seq)
         .with_for_update()
