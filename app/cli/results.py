@@ -14,7 +14,7 @@ import click
 
 from app.cli.services import CannotError, Service, with_service
 
-FORMATS = ("csv", "json", "jsonl", "coco", "megadetector")
+FORMATS = ("csv", "json", "jsonl", "parquet", "coco", "megadetector")
 BOXES = ("coco", "megadetector")
 
 
@@ -30,7 +30,8 @@ BOXES = ("coco", "megadetector")
 def results_command(service: Service, job: int, form: str | None, file: Path | None, **filters: Any) -> None:
     """Save all that is known of the images of JOB.
 
-    FILE is there once it is whole, or not at all. CSV is made for spreadsheets; programs read jsonl, an object a line.
+    FILE is there once it is whole, or not at all. CSV is made for spreadsheets; programs read jsonl, an object a line,
+    or parquet.
     """
     form = form or _format_of(file)
     if filters["separator"] and form != "csv":

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, and_, func, null, select
 from sqlalchemy.orm import Session
@@ -37,6 +37,18 @@ class Export:
 
     job: Job
     pages: Iterator[list[Result]]
+
+
+class Field(NamedTuple):
+    """A field of a processor's results, by its dotted name, and the types that its values have."""
+
+    processor: str
+    name: str
+    types: frozenset[type]
+
+    @property
+    def title(self) -> str:
+        return f"{self.processor}.{self.name}"
 
 
 def read(job_id: int, wanted: ImageFilter) -> Export:
@@ -87,18 +99,27 @@ def _conditions(job_id: int, wanted: ImageFilter) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def find_fields(job_id: int, wanted: ImageFilter, *, most: int) -> list[tuple[str, str]]:
-    """The fields (processor, name) that these images' results have, at most ``most``: by processor, then as met.
+def find_fields(job_id: int, wanted: ImageFilter, *, most: int) -> list[Field]:
+    """The fields that these images' results have, at most ``most``: by processor, then as met.
 
     Goes through the results of all these images once, a page at a time.
     """
-    found: dict[str, dict[str, None]] = {}
+    found: dict[str, dict[str, set[type]]] = {}
+    met = 0
     for results in _results(job_id, wanted):
         for processor, entry in results.items():
             fields = found.setdefault(processor, {})
-            if sum(map(len, found.values())) < most:
-                fields.update(dict.fromkeys(flat(entry)))
-    return [(processor, name) for processor, fields in found.items() for name in fields][:most]
+            for name, value in flat(entry).items():
+                if name not in fields and met < most:
+                    fields[name] = set()
+                    met += 1
+                if name in fields and value is not None:
+                    fields[name].add(type(value))
+    return [
+        Field(processor, name, frozenset(types))
+        for processor, fields in found.items()
+        for name, types in fields.items()
+    ]
 
 
 def _results(job_id: int, wanted: ImageFilter) -> Iterator[dict[str, Any]]:
@@ -118,6 +139,18 @@ def flat(entry: dict[str, Any]) -> dict[str, Any]:
     if "error" in entry:
         return {"error": entry["error"]}
     return dict(_leaves("", entry.get("result")))
+
+
+def cells(row: Result, fields: Sequence[Field]) -> Iterator[Any]:
+    """What an image's processors found out, by field; None where it has none of it. At the end the rest, by titles."""
+    found = {
+        (processor, name): value
+        for processor, entry in (row.image.results or {}).items()
+        for name, value in flat(entry).items()
+    }
+    yield from (found.pop((field.processor, field.name), None) for field in fields)
+    # Fields that came up since they were looked for, and those beyond the most.
+    yield {f"{processor}.{name}": value for (processor, name), value in found.items()} or None
 
 
 def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -14,7 +14,7 @@ from flask_openapi import APIBlueprint, Tag
 from app import spreadsheets
 from app.domain import results
 from app.domain.listings import ImageFilter
-from app.domain.results import Export, Result
+from app.domain.results import Export, Field, Result
 from app.web.documents import results as documents
 from app.web.requests import Streamed, validated
 from app.web.schemas import results as schemas
@@ -26,9 +26,8 @@ SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t"}
 BYTE_ORDER_MARK = "\ufeff"
 # Excel has 16,384 columns; long before that nobody finds anything. What has none of its own stands in the last one.
 MOST_FIELDS = 500
+MORE = "more_results"
 COLUMNS = [name for name in schemas.ResultAnswer.model_fields if name != "results"]
-
-Field = tuple[str, str]  # of a processor's results: the processor, and the field's dotted name
 
 
 @blueprint.get("/api/jobs/<int:job_id>/results.json", **documents.as_json)
@@ -75,21 +74,21 @@ def _json(export: Export) -> Generator[bytes, None, None]:
     separator = "\n"
     for page in export.pages:
         if page:
-            yield (separator + ",\n".join(_as_answer(row).model_dump_json() for row in page)).encode()
+            yield (separator + ",\n".join(as_answer(row).model_dump_json() for row in page)).encode()
             separator = ",\n"
     yield b"\n]}\n"
 
 
 def _json_lines(export: Export) -> Generator[bytes, None, None]:
     for page in export.pages:
-        yield "".join(_as_answer(row).model_dump_json() + "\n" for row in page).encode()
+        yield "".join(as_answer(row).model_dump_json() + "\n" for row in page).encode()
 
 
 def _csv(export: Export, fields: Sequence[Field], *, delimiter: str, mark: str) -> Generator[bytes, None, None]:
     """RFC 4180. All text is quoted, so that nothing in it ends a cell where a program expects another separator."""
     text = io.StringIO()
     writer = csv.writer(text, delimiter=delimiter, quoting=csv.QUOTE_NONNUMERIC)
-    titles = [*COLUMNS, *(f"{processor}.{name}" for processor, name in fields), *(["more_results"] if fields else [])]
+    titles = [*COLUMNS, *(field.title for field in fields), *([MORE] if fields else [])]
     text.write(mark)
     writer.writerow([spreadsheets.inert(title) for title in titles])
     for page in export.pages:
@@ -101,17 +100,10 @@ def _csv(export: Export, fields: Sequence[Field], *, delimiter: str, mark: str) 
 
 
 def _values(row: Result, fields: Sequence[Field]) -> Iterator[Any]:
-    shown = _as_answer(row).model_dump(mode="json", exclude={"results"})
+    shown = as_answer(row).model_dump(mode="json", exclude={"results"})
     yield from (shown[name] for name in COLUMNS)
     if fields:
-        found = {
-            (processor, name): value
-            for processor, entry in (row.image.results or {}).items()
-            for name, value in results.flat(entry).items()
-        }
-        yield from (found.pop(field, None) for field in fields)
-        # Fields that came up since the columns were looked for, and those beyond the most.
-        yield {f"{processor}.{name}": value for (processor, name), value in found.items()} or None
+        yield from results.cells(row, fields)
 
 
 def _cell(value: Any) -> Any:
@@ -120,7 +112,7 @@ def _cell(value: Any) -> Any:
     return spreadsheets.inert(value) if isinstance(value, str) else value
 
 
-def _as_answer(row: Result) -> schemas.ResultAnswer:
+def as_answer(row: Result) -> schemas.ResultAnswer:
     image = row.image
     return schemas.ResultAnswer(
         job_id=image.job_id,

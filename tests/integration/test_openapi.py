@@ -30,6 +30,7 @@ def test_it_describes_every_route_of_the_contract(document: dict) -> None:
         "/api/jobs/{job_id}/results.json",
         "/api/jobs/{job_id}/results.jsonl",
         "/api/jobs/{job_id}/results.csv",
+        "/api/jobs/{job_id}/results.parquet",
         "/api/jobs/{job_id}/results.coco.json",
         "/api/jobs/{job_id}/results.megadetector.json",
         "/api/jobs/{job_id}/images/{seq}/file",

@@ -91,7 +91,7 @@ def test_a_job_that_is_not_there_is_404_and_an_odd_filter_400(client: FlaskClien
     missing = client.get(f"/api/jobs/99/results.{form}")
     assert (missing.status_code, missing.json) == (404, {"error": "no such job"})
     assert client.get(f"/api/jobs/1/results.{form}?state=odd").status_code == 400
-    assert client.get("/api/jobs/1/results.parquet").status_code == 404
+    assert client.get("/api/jobs/1/results.xml").status_code == 404
 
 
 @in_each_form

@@ -47,6 +47,7 @@ OWNED = {
     "/api/jobs/<int:job_id>/results.json",
     "/api/jobs/<int:job_id>/results.jsonl",
     "/api/jobs/<int:job_id>/results.csv",
+    "/api/jobs/<int:job_id>/results.parquet",
     "/api/jobs/<int:job_id>/results.coco.json",
     "/api/jobs/<int:job_id>/results.megadetector.json",
     "/api/jobs/<int:job_id>/cancel",

@@ -109,6 +109,7 @@ def _umask() -> int:
         ([], "/api/jobs/7/results.csv"),
         (["--format", "jsonl"], "/api/jobs/7/results.jsonl"),
         (["-o", "x.json"], "/api/jobs/7/results.json"),
+        (["-o", "x.parquet"], "/api/jobs/7/results.parquet"),
         (["--format", "coco"], "/api/jobs/7/results.coco.json"),
         (["-o", "x.megadetector.json"], "/api/jobs/7/results.megadetector.json"),
         (["-o", "coco.json"], "/api/jobs/7/results.json"),

@@ -29,3 +29,8 @@ as_json: dict[str, Any] = {
 }
 as_json_lines = _file("A JSON object a line, one line an image", "application/x-ndjson")
 as_csv = _file("A header, then a row an image", "text/csv")
+as_parquet = _file(
+    "A row an image, the columns of CSV with their types",
+    "application/vnd.apache.parquet",
+    {"type": "string", "format": "binary"},
+)

@@ -119,7 +119,9 @@ class Links(BaseModel):
     job: str
     images: str
     errors: str
-    results: str = Field(description="All results as JSON; also with `.jsonl` and `.csv` in place of `.json`.")
+    results: str = Field(
+        description="All results as JSON; also with `.jsonl`, `.csv` and `.parquet` in place of `.json`."
+    )
 
 
 class StoreError(BaseModel):
