@@ -91,6 +91,17 @@ class Settings(BaseModel):
         description="Doors (by comma, e.g. `manifests`) whose jobs a worker takes, and no others, by a queue of "
         "its own for each. Empty: all.",
     )
+    WORKER_LANES: str = Field(
+        "",
+        description="Lanes (`plain`, `detector`) whose jobs a worker takes, and no others, by a queue of its own for "
+        "each. Empty: all, and none waits for the other.",
+    )
+    LANE_PROCESSES: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Child processes of one worker process for each lane but `plain`: in these the detector runs.",
+    )
     SLOTS: int = Field(
         500, ge=1, le=10_000, description="Images in flight in one worker process (downloading or pausing)."
     )
@@ -386,13 +397,18 @@ class Settings(BaseModel):
         return tuple(_listed(self.WORKER_SOURCES))
 
     @property
+    def worker_lanes(self) -> tuple[str, ...]:
+        return tuple(_listed(self.WORKER_LANES))
+
+    @property
     def manifest_dir(self) -> Path:
         return Path(self.MANIFEST_DIR) if self.MANIFEST_DIR else self.DATA_DIR / "manifests"
 
     @property
     def builds_reports(self) -> bool:
         """Whether a worker also opens archives, builds reports and sends mails."""
-        return not self.worker_sources or "uploads" in self.worker_sources
+        is_for_uploads = not self.worker_sources or "uploads" in self.worker_sources
+        return is_for_uploads and (not self.worker_lanes or "plain" in self.worker_lanes)
 
     @property
     def allowed_networks(self) -> tuple[str, ...]:

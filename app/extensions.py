@@ -13,7 +13,7 @@ from kombu import Queue
 from sqlalchemy import Engine, event, make_url
 from werkzeug.local import LocalProxy
 
-from app import broker
+from app import broker, processors
 from app.errors import SettingError
 from app.models import Base, JobSource
 from app.storage import Credentials, Storage, open_storage
@@ -131,11 +131,18 @@ def init_celery(app: Flask, options: Settings) -> None:
 
 
 def _queues(options: Settings) -> dict[str, Any]:
-    """What a worker of this process listens to: the bells for all, or those of its doors. Raises SettingError."""
+    """What a worker of this process listens to: the bells for all, or those of its doors or lanes.
+
+    One that has both hears those of its doors. Raises SettingError.
+    """
     if unknown := set(options.worker_sources) - set(JobSource):
         raise SettingError(f"WORKER_SOURCES: there is no door {', '.join(unknown)}; known are {', '.join(JobSource)}")
-    # As queues.of_door names them.
-    names = [f"images.{source}" for source in options.worker_sources] or ["images"]
+    if unknown := set(options.worker_lanes) - processors.lanes():
+        known = ", ".join(sorted(processors.lanes()))
+        raise SettingError(f"WORKER_LANES: there is no lane {', '.join(unknown)}; known are {known}")
+    # As queues.of_door and queues.of_lane name them.
+    of_doors = [f"images.{source}" for source in options.worker_sources]
+    names = of_doors or [f"images-{lane}" for lane in options.worker_lanes] or ["images"]
     heard = [*names, "reports"] if options.builds_reports else names
     return {"task_default_queue": names[0], "task_queues": [Queue(name) for name in heard]}
 

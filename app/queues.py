@@ -6,6 +6,7 @@ recover loop rings again) and a repeated one costs an empty look.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import structlog
@@ -13,6 +14,7 @@ from kombu import Connection
 from kombu.exceptions import KombuError
 from kombu.pools import producers
 
+from app import processors
 from app.extensions import celery
 from app.models import JobSource
 
@@ -33,15 +35,26 @@ def of_door(source: str) -> str:
     return f"{IMAGES}.{source}"
 
 
-NAMES = (IMAGES, *map(of_door, JobSource), REPORTS)  # all queues that there are
+def of_lane(lane: str) -> str:
+    """The queue of those workers that work for one lane only (WORKER_LANES)."""
+    return f"{IMAGES}-{lane}"
 
 
-def ring(bells: int = 1, source: JobSource | None = None) -> bool:
-    """Wake up to ``bells`` worker processes, and as many of those that work for this door only; after the commit.
+OF_WORK = (IMAGES, *map(of_door, JobSource), *map(of_lane, sorted(processors.lanes())))
+NAMES = (*OF_WORK, REPORTS)  # all queues that there are
+
+
+def ring(bells: int, *, source: JobSource, lane: str) -> bool:
+    """Wake up to ``bells`` worker processes, and as many of those for this door or lane only; after the commit.
 
     False where the broker is away. A queue that nobody listens to holds ``MOST_UNHEARD`` messages and no more.
     """
-    return _ring([IMAGES] if source is None else [IMAGES, of_door(source)], WORK, bells)
+    return _ring([IMAGES, of_door(source), of_lane(lane)], WORK, bells)
+
+
+def ring_all(bells: int = 1) -> bool:
+    """Wake up to ``bells`` worker processes of each kind: of whom the work is, is not known. Most look in vain."""
+    return _ring(OF_WORK, WORK, bells)
 
 
 def ring_again() -> bool:
@@ -54,7 +67,7 @@ def ring_builder() -> bool:
     return _ring([REPORTS], BUILD, 1)
 
 
-def _ring(names: list[str], task: str, bells: int) -> bool:
+def _ring(names: Sequence[str], task: str, bells: int) -> bool:
     connection = _connection()
     try:
         with producers[connection].acquire(block=True, timeout=1) as producer:

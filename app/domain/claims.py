@@ -7,8 +7,8 @@ that writers wait for each other in one direction only.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, ColumnElement, Integer, and_, exists, func, or_, select, tuple_, update
@@ -50,6 +50,7 @@ class Wanted:
     has_model: bool = False  # one of them does what the pause stands for
     queue: str | None = None  # on which list of Redis it is told, if on any
     is_slow: bool = False  # an image's body is held for a while after it was downloaded
+    lane: str = contract.PLAIN  # whose places its images take, where they are slow
 
 
 MEASURES = Wanted()
@@ -84,14 +85,32 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """For about how many images a worker has room, and for how many of a job whose images are slow."""
+    """For about how many images a worker has room, for how many that are slow, and for how many of other lanes."""
 
     images: int
     slow_images: int
+    lanes: Mapping[str, int] = field(default_factory=dict)
+
+    def of(self, wanted: Wanted) -> int:
+        """For how many images of a job that wants this."""
+        if not wanted.is_slow:
+            return self.images
+        return self.slow_images if wanted.lane == contract.PLAIN else self.lanes.get(wanted.lane, self.slow_images)
+
+
+@dataclass(frozen=True, slots=True)
+class Only:
+    """Of which doors and lanes jobs are taken; none: of all."""
+
+    sources: Collection[str] = ()
+    lanes: Collection[str] = ()
+
+
+EVERYTHING = Only()
 
 
 def claim(
-    worker: str, room: Room, *, lease_seconds: float, avoid_jobs: Collection[int] = (), sources: Collection[str] = ()
+    worker: str, room: Room, *, lease_seconds: float, avoid_jobs: Collection[int] = (), only: Only = EVERYTHING
 ) -> list[Claim] | None:
     """Lease due chunks of one job to ``worker``: as many as it has room for, and at least one.
 
@@ -101,9 +120,7 @@ def claim(
     the higher its priority), so no job starves another. Row locks: the chunks (skipping locked ones), then the job.
     Running again after a lost answer is harmless: what was leased meanwhile comes back when its lease ends.
     """
-    return transactions.run(
-        lambda session: _claim(session, worker, room, lease_seconds, _next_job(avoid_jobs, sources))
-    )
+    return transactions.run(lambda session: _claim(session, worker, room, lease_seconds, _next_job(avoid_jobs, only)))
 
 
 def _claim(session: Session, worker: str, room: Room, lease_seconds: float, next_job: Any) -> list[Claim] | None:
@@ -111,7 +128,7 @@ def _claim(session: Session, worker: str, room: Room, lease_seconds: float, next
     if job is None:
         return None
     wanted = _wanted(job)
-    images = room.slow_images if wanted.is_slow else room.images
+    images = room.of(wanted)
     due = session.execute(_due_chunks(job.id)).all()
     taken: list[Any] = []
     for chunk in due:
@@ -144,14 +161,17 @@ def _weight(priority: int) -> float:
     return 2.0 ** (priority - PRIORITY_NORMAL)
 
 
-def _next_job(avoid_jobs: Collection[int], sources: Collection[str]) -> Any:
+def _next_job(avoid_jobs: Collection[int], only: Only) -> Any:
     has_due = exists().where(Chunk.job_id == Job.id, Chunk.due_at <= db_now())
     is_open = and_(Job.state == JobState.ONGOING, Job.cancelled_at.is_(None))
-    query = select(Job.id, Job.priority, Job.processors, Job.keep_images, Job.feed).where(is_open, has_due)
+    columns = (Job.id, Job.priority, Job.processors, Job.lane, Job.keep_images, Job.feed)
+    query = select(*columns).where(is_open, has_due)
     if avoid_jobs:
         query = query.where(Job.id.not_in(list(avoid_jobs)))
-    if sources:
-        query = query.where(Job.source.in_(list(sources)))
+    if only.sources:
+        query = query.where(Job.source.in_(list(only.sources)))
+    if only.lanes:
+        query = query.where(Job.lane.in_(list(only.lanes)))
     return query.order_by(Job.turn, Job.id).limit(1)
 
 
@@ -194,7 +214,7 @@ def _wanted(job: Any) -> Wanted:
     found = processors.find(names)
     is_apart, has_model = any(map(contract.runs_apart, found)), any(map(contract.is_model, found))
     queue = job.feed and job.feed["queue"]
-    return Wanted(names, keep, is_apart, has_model, queue, is_slow=is_apart or keep)
+    return Wanted(names, keep, is_apart, has_model, queue, is_slow=is_apart or keep, lane=job.lane)
 
 
 def _as_claim(key: ChunkKey, chunk: Any, rows: Iterable[Any], wanted: Wanted) -> Claim:

@@ -3,11 +3,11 @@
 ::
 
     inbox ------> download -----> header ----------------------------------> pause -> deliver
-    slow inbox -> (or storage) -> (or a child: pixels, processors) -> keep ----^
+    lanes -------> (or storage) -> (or a child: pixels, processors) -> keep ---^
 
 What blocks is done by others: pixels by children, files by threads of their own; they hand back what they did, and this
 thread goes on with it. A pausing image holds no body: it is dropped once it was worked on and kept. Images whose body
-is held meanwhile are *slow*, and only so many of them are under way at once.
+is held meanwhile are *slow*: only so many of them are under way at once in each lane.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -27,6 +27,7 @@ from app.decoding import ChildOptions, Children
 from app.domain import outcomes
 from app.domain.claims import Room, Work
 from app.domain.hands import Hands
+from app.domain.lanes import Lane
 from app.domain.outcomes import Outcome, RetryPolicy
 from app.domain.shelves import Kept, Shelves
 from app.errors import DecodeError, ImageError, StorageError
@@ -41,8 +42,6 @@ POLL_SECONDS = 0.25
 TICK_SECONDS = 0.005
 # So many slow images for each child are under way, fetching included, so that it does not wait for the network.
 SLOW_A_CHILD = 64
-# Bodies that wait for a child or to be kept; what is being downloaded when they reach it comes on top.
-MOST_HELD_BYTES = 128 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -56,16 +55,18 @@ class ConveyorOptions:
     fetch: FetchLimits
     decode: DecodeLimits
     children: ChildOptions
+    lane_processes: int  # children of each lane but the plain one
     retry: RetryPolicy
 
-    @property
-    def slow(self) -> int:
-        """How many slow images may be under way."""
-        return max(1, min(SLOW_A_CHILD * self.children.processes, self.slots * 3 // 4))
+    def lane(self, name: str) -> Lane:
+        children = self.children
+        if name != contract.PLAIN:
+            children = replace(children, processes=self.lane_processes)
+        return Lane(Children(children), max(1, min(SLOW_A_CHILD * children.processes, self.slots * 3 // 4)))
 
 
 class Conveyor:
-    """``add``, ``stop``, ``room`` and ``claimable`` are for any thread; the rest belongs to the thread in ``run``."""
+    """``add``, ``stop`` and the properties are for any thread; the rest belongs to the thread in ``run``."""
 
     def __init__(
         self, options: ConveyorOptions, hands: Hands, deliver: Callable[[list[Outcome]], None], storage: Storage
@@ -74,14 +75,13 @@ class Conveyor:
         self._hands = hands
         self._deliver = deliver
         self._inbox: deque[Work] = deque()
-        self._slow_inbox: deque[Work] = deque()
         self._downloads = Downloads(options.fetch)
-        self._children = Children(options.children)
+        # The quick images' slots are the plain lane's too; the other lanes' places come on top of them.
+        self._plain = options.lane(contract.PLAIN)
+        self._others = {name: options.lane(name) for name in processors.lanes() - {contract.PLAIN}}
         self._shelves = Shelves(storage)
         self._back: deque[Callable[[], None]] = deque()  # what to go on with, from other threads
         self._busy = 0  # images that a child or a shelf is at
-        self._slow = 0  # slow images under way, from the inbox to their pause
-        self._held_bytes = 0
         self._pausing: list[tuple[float, int, Outcome]] = []  # heap by the end of the pause
         self._done: list[Outcome] = []
         self._order = itertools.count()
@@ -91,11 +91,19 @@ class Conveyor:
     @property
     def waiting_room(self) -> Room:
         """How many images of one job may wait here before no more of it is claimed."""
-        return Room(self._options.slots + self._options.ahead, 2 * self._options.slow)
+        lanes = {name: 2 * lane.most for name, lane in self._others.items()}
+        return Room(self._options.slots + self._options.ahead, 2 * self._plain.most, lanes)
 
     @property
     def claimable(self) -> Room:
-        return Room(self.room, min(self.room, 2 * self._options.slow - len(self._slow_inbox)))
+        lanes = {name: lane.room for name, lane in self._others.items()}
+        return Room(self.room, min(self.room, self._plain.room), lanes)
+
+    @property
+    def open_lanes(self) -> frozenset[str]:
+        """Those of which more may be claimed; the plain one where that is worth it."""
+        others = frozenset(name for name, lane in self._others.items() if lane.has_room)
+        return others | {contract.PLAIN} if self.room >= self.least_claim else others
 
     @property
     def least_claim(self) -> int:
@@ -104,7 +112,7 @@ class Conveyor:
 
     def add(self, works: Iterable[Work]) -> None:
         for work in works:
-            (self._slow_inbox if work.is_slow else self._inbox).append(work)
+            (self._lane(work).inbox if work.is_slow else self._inbox).append(work)
         self._downloads.wake()
 
     def stop(self, deadline: float) -> None:
@@ -126,25 +134,38 @@ class Conveyor:
             if self.room >= self.least_claim:
                 on_room()
         self._downloads.close()
-        self._children.close()
+        for lane in self._lanes:
+            lane.children.close()
         self._shelves.close()
+
+    @property
+    def _lanes(self) -> tuple[Lane, ...]:
+        return (self._plain, *self._others.values())
+
+    def _lane(self, work: Work) -> Lane:
+        # A lane that another release has made is none of ours.
+        return self._others.get(work.wanted.lane, self._plain)
 
     def _feed(self) -> None:
         if self._stop_at is not None:
             self._put_back_unstarted()
-        free = self._options.slots - self._under_way
-        slow = min(free, len(self._slow_inbox), self._options.slow - self._slow)
-        if slow > 0 and self._held_bytes < MOST_HELD_BYTES:
-            for _ in range(slow):
-                self._start(self._slow_inbox.popleft())
-            self._slow += slow
-            free -= slow
-        for _ in range(min(free, len(self._inbox))):
+        for lane in self._others.values():
+            for work in lane.start(lane.startable()):
+                self._start(work)
+        free = max(0, self._options.slots - self._in_slots)
+        slow = min(free, self._plain.startable())
+        for work in self._plain.start(slow):
+            self._start(work)
+        for _ in range(min(free - slow, len(self._inbox))):
             self._start(self._inbox.popleft())
 
     @property
     def _under_way(self) -> int:
         return len(self._pausing) + self._downloads.active + self._downloads.ready + self._busy
+
+    @property
+    def _in_slots(self) -> int:
+        return self._under_way - sum(lane.under_way for lane in self._others.values())
 
     def _start(self, work: Work) -> None:
         if work.storage_key is None:
@@ -159,9 +180,10 @@ class Conveyor:
         self._shelves.read(work.storage_key, work.sha256, done)
 
     def _put_back_unstarted(self) -> None:
-        waiting = [*_drained(self._inbox), *_drained(self._slow_inbox)]
+        waiting = [*_drained(self._inbox), *(work for lane in self._lanes for work in _drained(lane.inbox))]
         forgotten = self._downloads.forget(lambda _work: True)
-        self._slow -= sum(work.is_slow for work in forgotten)
+        for work in forgotten:
+            self._leave_lane(work)
         for work in [*waiting, *forgotten]:
             self._hands.start(work)
             self._done.append(outcomes.put_back(work))
@@ -177,7 +199,7 @@ class Conveyor:
             if isinstance(result, Fetched):
                 self._work_on(work, result.body, result.seconds)
             else:
-                self._slow -= work.is_slow
+                self._leave_lane(work)
                 if isinstance(result, HeldBack):
                     self._done.append(outcomes.put_back(work, result.delay_seconds))
                 else:
@@ -196,7 +218,7 @@ class Conveyor:
         self._busy -= 1
         self._hands.start(work)
         if isinstance(result, StorageError):
-            self._slow -= work.is_slow
+            self._leave_lane(work)
             self._fail(work, result)
         else:
             self._work_on(work, result, seconds)
@@ -213,14 +235,15 @@ class Conveyor:
             self._pause(work, len(body), result, None, seconds + time.monotonic() - started)
 
     def _work_slowly(self, work: Work, body: bytes, seconds: float) -> None:
-        self._held_bytes += len(body)
+        lane = self._lane(work)
+        lane.hold(body)
         if work.is_apart:
             self._busy += 1
 
             def done(result: Worked | DecodeError, spent: float) -> None:
                 self._go_on(self._come_from_child, work, body, result, seconds + spent)
 
-            self._children.submit(body, _find(work.wanted.processors), done)
+            lane.children.submit(body, _find(work.wanted.processors), done)
             return
         started = time.monotonic()
         result = _look_at(work, body, self._options.decode)
@@ -233,7 +256,7 @@ class Conveyor:
     def _finish(self, work: Work, body: bytes, result: Worked | DecodeError, seconds: float) -> None:
         """A slow image was read, or cannot be: keep it where the job wants that, else drop its body."""
         if isinstance(result, DecodeError):
-            self._drop(body)
+            self._lane(work).drop(body)
             self._fail(work, result)
             return
         if work.wanted.keep and work.storage_key is None:
@@ -245,22 +268,23 @@ class Conveyor:
 
             self._shelves.keep(body, result.measures["format"], done)
             return
-        self._drop(body)
+        self._lane(work).drop(body)
         self._pause(work, len(body), result, None, seconds)
 
     def _come_from_shelf(
         self, work: Work, body: bytes, worked: Worked, kept: Kept | StorageError, seconds: float
     ) -> None:
         self._busy -= 1
-        self._drop(body)
+        self._lane(work).drop(body)
         if isinstance(kept, StorageError):
             self._fail(work, kept)
         else:
             self._pause(work, len(body), worked, kept, seconds)
 
-    def _drop(self, body: bytes) -> None:
-        self._slow -= 1
-        self._held_bytes -= len(body)
+    def _leave_lane(self, work: Work) -> None:
+        """Its body never came."""
+        if work.is_slow:
+            self._lane(work).drop(b"")
 
     def _fail(self, work: Work, error: ImageError) -> None:
         self._done.append(outcomes.failed(work, error, self._options.retry))
@@ -288,8 +312,8 @@ class Conveyor:
 
     def _measure_room(self) -> None:
         # Slow images wait aside, since those of other jobs can pass them; only a great many of them take room.
-        too_many_slow = max(0, len(self._slow_inbox) - 2 * self._options.slow)
-        in_hand = self._under_way + len(self._inbox) + too_many_slow
+        too_many_slow = max(0, -self._plain.room)
+        in_hand = self._in_slots + len(self._inbox) + too_many_slow
         self.room = self._options.slots + self._options.ahead - in_hand
 
     def _is_over(self) -> bool:
@@ -297,7 +321,7 @@ class Conveyor:
             return False
         if time.monotonic() >= self._stop_at:
             return True
-        is_waiting = self._inbox or self._slow_inbox or self._downloads.waiting
+        is_waiting = self._inbox or self._downloads.waiting or any(lane.inbox for lane in self._lanes)
         return not (is_waiting or self._pausing or self._downloads.active or self._busy or self._back)
 
 

@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable
 
-from app.domain.claims import ChunkKey, Claim, Room, Work
+from app.domain.claims import ChunkKey, Claim, Room, Wanted, Work
 
 
 class Hands:
@@ -16,7 +16,7 @@ class Hands:
         self._lock = threading.Lock()
         self._open: dict[tuple[ChunkKey, int], int] = {}  # by chunk and token: images without an outcome
         self._untouched: Counter[int] = Counter()  # by job: images not on the wire yet
-        self._slow: set[int] = set()  # those of these jobs of which the images are slow
+        self._wanted: dict[int, Wanted] = {}  # ... and what these jobs want
         self._images = 0
 
     def take(self, claims: Iterable[Claim]) -> None:
@@ -25,8 +25,8 @@ class Hands:
                 self._open[claim.key, claim.token] = len(claim.work)
                 self._untouched[claim.key.job_id] += len(claim.work)
                 self._images += len(claim.work)
-                if any(work.wanted.is_slow for work in claim.work):
-                    self._slow.add(claim.key.job_id)
+                if claim.work:
+                    self._wanted[claim.key.job_id] = claim.work[0].wanted
 
     def start(self, work: Work) -> None:
         """The image has left the waiting room: it is being downloaded, or was put back."""
@@ -34,7 +34,7 @@ class Hands:
             self._untouched[work.job_id] -= 1
             if not self._untouched[work.job_id]:
                 del self._untouched[work.job_id]
-                self._slow.discard(work.job_id)
+                self._wanted.pop(work.job_id, None)
 
     def finish(self, works: Iterable[Work]) -> list[tuple[ChunkKey, int]]:
         """Strike out images that have an outcome; returns the chunks that have none left."""
@@ -59,11 +59,7 @@ class Hands:
         More of them would only pile up.
         """
         with self._lock:
-            return [
-                job
-                for job, waiting in self._untouched.items()
-                if waiting >= (most.slow_images if job in self._slow else most.images)
-            ]
+            return [job for job, waiting in self._untouched.items() if waiting >= most.of(self._wanted[job])]
 
     @property
     def images(self) -> int:

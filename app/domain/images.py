@@ -14,6 +14,7 @@ from app.decoding.children import MOST_DEATHS
 from app.decoding.options import WALL_FACTOR
 from app.decoding.process import Cause
 from app.domain import decoding, sharing
+from app.domain.claims import Only
 from app.domain.conveyor import ConveyorOptions
 from app.domain.outcomes import RetryPolicy
 from app.domain.pump import Pump, PumpOptions
@@ -82,6 +83,7 @@ def _options(options: Settings) -> PumpOptions:
         ),
         decode=DecodeLimits(options.image_formats, options.IMAGE_MAX_PIXELS),
         children=decoding.options(options),
+        lane_processes=options.LANE_PROCESSES,
         retry=RetryPolicy(options.RETRY_ATTEMPTS, options.RETRY_BASE_SECONDS, options.RETRY_MAX_SECONDS),
     )
     working = options.DECODE_TIMEOUT_SECONDS * WALL_FACTOR * MOST_DEATHS[Cause.LATE]
@@ -94,7 +96,7 @@ def _options(options: Settings) -> PumpOptions:
         # Twice what an image may take, and room for the database's own retries.
         stuck_seconds=2 * longest + LEAST_STUCK_SECONDS,
         conveyor=conveyor,
-        sources=options.worker_sources,
+        only=Only(options.worker_sources, options.worker_lanes),
     )
 
 

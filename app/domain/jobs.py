@@ -61,7 +61,7 @@ def create(new: NewJob, name: Idempotency | None = None) -> Created:
     submission = uuid.uuid4().hex
     created = idempotency.run(lambda session: _create(session, new, name, submission))
     if created.chunks:
-        queues.ring(bells=min(created.chunks, CHUNKS_A_JOB), source=new.source)
+        queues.ring(bells=min(created.chunks, CHUNKS_A_JOB), source=new.source, lane=new.lane)
     if new.callback_url and not new.callback_secret:
         return replace(created, callback_secret=webhooks.callback_secret(created.job_id))
     return created
@@ -75,7 +75,7 @@ def _create(session: Session, new: NewJob, name: Idempotency | None, submission:
     now, are_visits_heard = session.execute(select(db_now(), is_heard)).one()
     plan = Plan.of(new, known_stores(session, {visit.store_id for visit in new.visits}), now)
     connection = session.connection()
-    job = plan.job(submission, first_turn(session), now)
+    job = plan.job(submission, first_turn(session, new.lane), now)
     backlog.expect_room(session, job["images_open"], job["owner_id"])
     job_id = connection.execute(insert(Job).values(**job)).lastrowid
     idempotency.remember(session, name, job_id)
@@ -117,9 +117,10 @@ def known_stores(session: Session, ids: Iterable[str]) -> set[str]:
     return {known for part in slices for known in session.scalars(select(Store.id).where(Store.id.in_(part)))}
 
 
-def first_turn(session: Session) -> int:
-    """Ahead of the job that has waited longest: a new job need not catch up on what others were given before it."""
-    least = session.scalar(select(func.min(Job.turn)).where(Job.state == JobState.ONGOING))
+def first_turn(session: Session, lane: str) -> int:
+    """Ahead of the job in its lane that has waited longest: it need not catch up on what others were given."""
+    is_beside_it = (Job.state == JobState.ONGOING) & (Job.lane == lane)
+    least = session.scalar(select(func.min(Job.turn)).where(is_beside_it))
     return 0 if least is None else least - 1
 
 

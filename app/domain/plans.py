@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from app import processors
 from app.domain import access, totals
 from app.domain.claims import PRIORITY_NORMAL
 from app.domain.feeds import Feed
@@ -76,6 +77,10 @@ class NewJob:
     callback_secret: str | None = None  # None has one made
 
     @property
+    def lane(self) -> str:
+        return processors.lane(self.processors or ())
+
+    @property
     def images_total(self) -> int:
         return sum(len(visit.urls) for visit in self.visits) + len(self.images)
 
@@ -112,6 +117,7 @@ class Plan:
             "owner_id": access.current().owner_id,
             "state": JobState.ONGOING if is_ongoing else ended,
             "priority": self.new.priority,
+            "lane": self.new.lane,
             "turn": turn,
             "keep_images": self.new.keep_images,
             "callback_url": self.new.callback_url,

@@ -16,25 +16,29 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 from flask import Flask
 from sqlalchemy.exc import DBAPIError
 
-from app import memory
+from app import memory, processors
 from app.domain import claims, workers
+from app.domain.claims import Only
 from app.domain.conveyor import Conveyor, ConveyorOptions
 from app.domain.hands import Hands
 from app.domain.workers import BEAT_SECONDS, Identity, Pace, Progress
 from app.domain.writer import Writer
 from app.errors import UnavailableError
+from app.processors import contract
 
 log = structlog.get_logger()
 
 IDLE_LOOK_SECONDS = 0.25
 # Without a bell the database is asked this often: a lost bell or a deaf consumer costs seconds.
 UNRUNG_LOOK_SECONDS = 5.0
+# While the plain lane is full, others of which nothing was due are looked at again after this.
+LOOK_ASIDE_SECONDS = 1.0
 DATABASE_AWAY_SECONDS = 1.0
 LAST_CLAIM_SECONDS = 5.0
 # Claims go on for this long after a slice has ended, so that the next one finds full slots.
@@ -52,7 +56,11 @@ class PumpOptions:
     stop_seconds: float
     stuck_seconds: float  # longer than any one image may take
     conveyor: ConveyorOptions
-    sources: tuple[str, ...] = ()  # works for these doors only; none: for all
+    only: Only = claims.EVERYTHING  # the doors and lanes that it works for
+
+    @property
+    def lanes(self) -> frozenset[str]:
+        return frozenset(self.only.lanes or processors.lanes())
 
 
 class Pump:
@@ -71,6 +79,7 @@ class Pump:
         self._empty_looks = 0
         self._claim_until = 0.0
         self._look_at = 0.0  # ... and from then on without a slice
+        self._look_aside_at = 0.0
         self._is_stopping = False
         self._has_claimed = threading.Event()  # for the last time
         self._has_ended = threading.Event()
@@ -167,10 +176,16 @@ class Pump:
         while not self._is_stopping:
             self._has_room.wait(IDLE_LOOK_SECONDS)
             self._has_room.clear()
-            is_open = time.monotonic() < self._claim_until or time.monotonic() >= self._look_at
-            if self._writer.is_held_up:
+            now = time.monotonic()
+            is_open = now < self._claim_until or now >= self._look_at
+            lanes = self._options.lanes & self._conveyor.open_lanes
+            if self._writer.is_held_up or not is_open or not lanes:
                 continue
-            if is_open and self._conveyor.room >= self._conveyor.least_claim and not self._claim_once():
+            if contract.PLAIN in self._options.lanes - lanes:
+                # The plain lane is full, and will soon want more: that must not wait while nothing of others is due.
+                if now >= self._look_aside_at and not self._claim_once(lanes):
+                    self._look_aside_at = now + LOOK_ASIDE_SECONDS
+            elif not self._claim_once(lanes):
                 self._look_at = time.monotonic() + UNRUNG_LOOK_SECONDS
                 # However often the conveyor reports room, the database is asked again after a while or a bell.
                 self._note_empty_look()
@@ -182,13 +197,15 @@ class Pump:
             self._empty_looks += 1
             self._looked.notify_all()
 
-    def _claim_once(self) -> bool:
+    def _claim_once(self, lanes: frozenset[str]) -> bool:
+        # With all lanes open nothing is asked about them: claims are quickest so.
+        only = self._options.only if lanes == self._options.lanes else replace(self._options.only, lanes=lanes)
         try:
             claimed = claims.claim(
                 self._options.me.name,
                 self._conveyor.claimable,
                 lease_seconds=self._options.lease_seconds,
-                sources=self._options.sources,
+                only=only,
                 avoid_jobs=self._hands.stuck_jobs(self._conveyor.waiting_room),
             )
         except UnavailableError:

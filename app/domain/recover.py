@@ -51,7 +51,7 @@ def recover() -> int:
     """Ring for chunks that are due; returns for how many it rang."""
     due = transactions.read(_count_due)
     if due:
-        queues.ring(due)
+        queues.ring_all(due)
     reports.wake()
     if transactions.read(_has_to_build):
         queues.ring_builder()

@@ -60,7 +60,7 @@ def retry(job_id: int, wanted: RetryFilter, name: Idempotency | None = None) -> 
     name = name or Idempotency(uuid.uuid4().hex, "")
     done = idempotency.run(lambda session: _retry(session, job_id, wanted, name))
     if done.reopened:
-        queues.ring(bells=plans.CHUNKS_A_JOB)
+        queues.ring_all(bells=plans.CHUNKS_A_JOB)
     return done
 
 
@@ -226,7 +226,7 @@ def _reopen_job(session: Session, job: Job, sums: dict[int | None, _Sums]) -> No
         .values(
             state=JobState.ONGOING,
             # A job that comes back has its turn like a new one: it need not be given what others had meanwhile.
-            turn=Job.turn if job.state is JobState.ONGOING else jobs.first_turn(session),
+            turn=Job.turn if job.state is JobState.ONGOING else jobs.first_turn(session, job.lane),
             images_open=Job.images_open + failed + cancelled,
             images_failed=Job.images_failed - failed,
             images_cancelled=Job.images_cancelled - cancelled,

@@ -48,6 +48,7 @@ class Job(Base):
     __tablename__ = "jobs"
     __table_args__ = (
         Index(None, "state", "turn"),  # claims go round the open jobs in this order
+        Index(None, "state", "lane", "turn"),  # ... and those that are for one lane round its own
         Index(None, "owner_id", "id"),
         Index(None, "source", "id"),
         BYTEWISE,
@@ -60,6 +61,8 @@ class Job(Base):
     owner_id: Mapped[int | None] = mapped_column(BigInteger)
     state: Mapped[JobState] = mapped_column(stored(JobState))
     priority: Mapped[int] = mapped_column(SmallInteger)
+    # Whose places it takes: that of the detector, or "plain".
+    lane: Mapped[str] = mapped_column(String(16), server_default="plain")
     turn: Mapped[int] = mapped_column(BigInteger)  # virtual time of fair queueing: work given out, by weight
     client_metadata: Mapped[dict[str, Any] | None]
     processors: Mapped[list[str] | None]

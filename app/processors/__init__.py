@@ -39,4 +39,14 @@ def find(names: Iterable[str]) -> tuple[contract.Processor, ...]:
     return tuple(BY_NAME.get(name) or contract.Missing(name) for name in names)
 
 
-__all__ = ["BY_NAME", "REGISTERED", "DecodeLimits", "ImageFile", "find", "perimeter"]
+def lane(names: Iterable[str]) -> str:
+    """The lane of a job that wants these."""
+    return next((lane for lane in map(contract.lane_of, find(names)) if lane != contract.PLAIN), contract.PLAIN)
+
+
+def lanes() -> frozenset[str]:
+    """All that there are."""
+    return frozenset({contract.PLAIN, *map(contract.lane_of, BY_NAME.values())})
+
+
+__all__ = ["BY_NAME", "REGISTERED", "DecodeLimits", "ImageFile", "find", "lane", "lanes", "perimeter"]

@@ -11,10 +11,13 @@
 ``execute_batch(img_objs)`` takes several images at once, for models, and returns their results in order.
 ``set_up(**options)`` is called once in each process before the first image, where the service has options for it.
 ``IS_MODEL = True`` says that it does what the pause stands for, which is then left out.
+``LANE = "..."`` gives jobs that want it a queue, places and child processes of their own, since its images take so long
+that others should not wait behind them, nor they behind others. A job has one lane: the first that its processors name.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from enum import StrEnum
 from types import MappingProxyType
@@ -23,6 +26,8 @@ from typing import Any, Protocol
 from app.errors import DecodeError
 
 MOST_NAME_CHARACTERS = 64
+PLAIN = "plain"  # the lane of all that names none
+LANE = re.compile(r"[a-z0-9]{1,16}")
 
 
 class Needs(StrEnum):
@@ -70,6 +75,10 @@ def is_model(processor: Processor) -> bool:
     return bool(getattr(processor, "IS_MODEL", False))
 
 
+def lane_of(processor: Processor) -> str:
+    return str(getattr(processor, "LANE", PLAIN))
+
+
 def by_name(registered: Iterable[Any]) -> MappingProxyType[str, Processor]:
     """Raises ValueError for what is no processor, and for two of one name."""
     known: dict[str, Processor] = {}
@@ -84,5 +93,9 @@ def by_name(registered: Iterable[Any]) -> MappingProxyType[str, Processor]:
             raise ValueError(f"{where}: execute(img_obj) is missing")
         if getattr(module, "NEEDS", Needs.BYTES) not in list(Needs):
             raise ValueError(f"{where}: NEEDS must be one of {', '.join(Needs)}")
+        if not LANE.fullmatch(lane_of(module)):
+            raise ValueError(f"{where}: LANE must be 1 to 16 small letters and digits")
+        if lane_of(module) != PLAIN and not runs_apart(module):
+            raise ValueError(f"{where}: what NEEDS the header only is done at once, and has no LANE")
         known[name] = module
     return MappingProxyType(known)

@@ -17,6 +17,7 @@ from app.processors.image_file import ImageFile
 NAME = "detector"
 VERSION = "1"
 IS_MODEL = True
+LANE = "detector"
 NEEDS = "bytes"  # it decodes them itself, no larger than the model needs
 
 OVERSAMPLED = 2

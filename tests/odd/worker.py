@@ -2,9 +2,9 @@
 
 from app import processors
 from app.processors import contract
-from tests.odd import crash, eat, hang, kill, model, talk
+from tests.odd import crash, eat, hang, kill, model, talk, wait, wait_aside
 
-ODD = (crash, eat, hang, kill, model, talk)
+ODD = (crash, eat, hang, kill, model, talk, wait, wait_aside)
 processors.BY_NAME = contract.by_name((*processors.REGISTERED, *ODD))
 
 from celery_worker import app, celery, flask_app  # noqa: E402

@@ -127,11 +127,13 @@ def test_database_is_the_one_that_mysql_creates() -> None:
     assert ours["SQL_PASSWORD_FILE"] == theirs["MYSQL_PASSWORD_FILE"]
 
 
-def test_every_door_can_have_workers_of_its_own() -> None:
+def test_every_door_and_lane_can_have_workers_of_its_own() -> None:
     by_profile = {OURS[name]["profiles"][0]: OURS[name]["environment"] for name in WORKERS}
-    assert set(by_profile) == {"all", *JobSource}
-    assert "WORKER_SOURCES" not in by_profile["all"]
+    lanes = ("plain", "detector")
+    assert set(by_profile) == {"all", *JobSource, *lanes}
+    assert not {"WORKER_SOURCES", "WORKER_LANES"} & set(by_profile["all"])
     assert all(by_profile[source]["WORKER_SOURCES"] == source for source in JobSource)
+    assert all(by_profile[lane]["WORKER_LANES"] == lane for lane in lanes)
 
 
 def test_web_believes_nginx_and_nobody_else() -> None:

@@ -192,11 +192,19 @@ def test_results_that_are_too_long_together_say_so() -> None:
         ([processor("a", print), processor("a", print)], "another processor"),
         ([SimpleNamespace(NAME="a")], "execute"),
         ([processor("a", print, NEEDS="gpu")], "NEEDS must be one of header, pixels, bytes"),
+        ([processor("a", print, LANE="Fast lane")], "LANE must be 1 to 16 small letters and digits"),
+        ([processor("a", print, LANE="fast", NEEDS="header")], "has no LANE"),
     ],
 )
 def test_module_that_is_no_processor_stops_the_start(modules: list[Any], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         contract.by_name(modules)
+
+
+def test_a_job_has_the_lane_of_the_first_processor_that_names_one() -> None:
+    assert processors.lane(["info", "gone", "barcodes"]) == processors.lane([]) == "plain"
+    assert processors.lane(["info", "detector"]) == "detector"
+    assert processors.lanes() >= {"plain", "detector"}
 
 
 def test_names_are_found_in_their_order() -> None:
