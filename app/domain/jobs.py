@@ -73,15 +73,14 @@ def _create(session: Session, new: NewJob, name: Idempotency | None, submission:
         return known
     is_heard = outbox.hears_all(access.current().owner_id, outbox.VISIT_SETTLED)
     now, are_visits_heard = session.execute(select(db_now(), is_heard)).one()
-    plan = Plan.of(new, known_stores(session, {visit.store_id for visit in new.visits}), now)
+    plan = Plan.of(new, known_stores(session, {visit.store_id for visit in new.visits}))
     connection = session.connection()
     job = plan.job(submission, first_turn(session, new.lane), now)
     backlog.expect_room(session, job["images_open"], job["owner_id"])
     job_id = connection.execute(insert(Job).values(**job)).lastrowid
     idempotency.remember(session, name, job_id)
     for table, rows in plan.rows(job_id, now):
-        if rows:
-            connection.execute(insert(table), rows)
+        connection.execute(insert(table), rows)
     if new.callback_url:
         webhooks.add_callback(session, job_id, NewWebhook(new.callback_url, secret=new.callback_secret))
     if are_visits_heard and not all(plan.is_open):

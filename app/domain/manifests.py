@@ -7,7 +7,7 @@ import re
 import stat
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import suppress
 from functools import partial
 from itertools import takewhile
@@ -25,6 +25,7 @@ from app.domain.jobs import Created, NewImage, NewJob
 from app.errors import ConflictError, ManifestError, TooManyImagesError, UnavailableError, UnprocessableError
 from app.extensions import settings
 from app.fetching import urls
+from app.manifestfile import Row
 from app.models import Image, ImageState, JobSource
 from app.processors import codes as processor_codes
 from app.processors import tensor
@@ -81,8 +82,28 @@ def create_waited_for(manifest: BinaryIO, name: Idempotency | None = None) -> Cr
     return jobs.create(NewJob(JobSource.MANIFESTS, images=_images(manifest, most, beyond)), name)
 
 
-def _images(manifest: BinaryIO, most: int, beyond: str = "") -> list[NewImage]:
-    images: list[NewImage] = []
+class _Images(Collection[NewImage]):
+    """The images of a manifest, each made as it is asked for: as rows they take half the room."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[str, str, dict[str, Any] | None]] = []
+
+    def add(self, row: Row) -> None:
+        self._rows.append((row.id, row.url, row.extra or None))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[NewImage]:
+        for key, url, extra in self._rows:
+            yield NewImage(url=url, client_ref=key, client_metadata=extra)
+
+    def __contains__(self, image: object) -> bool:
+        return any(image == each for each in self)
+
+
+def _images(manifest: BinaryIO, most: int, beyond: str = "") -> _Images:
+    images = _Images()
     for row in manifestfile.read(manifest, most_bytes=settings.MANIFEST_MAX_BYTES):
         if not HTTP_URL.match(row.url):
             raise ManifestError(row.line, "url: not an http(s) URL")
@@ -90,7 +111,7 @@ def _images(manifest: BinaryIO, most: int, beyond: str = "") -> list[NewImage]:
             raise ManifestError(row.line, f"url: longer than {settings.FETCH_MAX_URL_BYTES} bytes")
         if len(images) == most:
             raise TooManyImagesError(f"the manifest has more than {most} rows{beyond}")
-        images.append(NewImage(url=row.url, client_ref=row.id, client_metadata=row.extra or None))
+        images.add(row)
     if not images:
         raise ManifestError(1, "there are no rows below it")
     return images

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain, islice, repeat
 from typing import Any
 
 from app import processors
@@ -18,6 +19,7 @@ from app.models import Chunk, Image, ImageState, JobSource, JobState, Visit, Vis
 # A job comes in about so many pieces, so that every worker gets one; each is worth a claim of its own.
 CHUNKS_A_JOB = 16
 LEAST_CHUNK = 10
+ROWS_A_STATEMENT = 2000
 UNKNOWN_STORE = {"error_code": "unknown_store", "error_message": "not in the store master"}
 
 
@@ -63,11 +65,14 @@ class NewImage:
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job of the caller's has either visits or images of its own; ``processors`` None measures the images only."""
+    """A job of the caller's has either visits or images of its own; ``processors`` None measures the images only.
+
+    ``images`` may be gone through several times, and may make each as it is asked for.
+    """
 
     source: JobSource
     visits: Sequence[NewVisit] = ()
-    images: Sequence[NewImage] = ()
+    images: Collection[NewImage] = ()
     priority: int = PRIORITY_NORMAL
     client_metadata: dict[str, Any] | None = None
     processors: Sequence[str] | None = None
@@ -87,45 +92,48 @@ class NewJob:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The rows of a job that is about to be created; ``images`` by seq, without their keys."""
+    """What a job that is about to be created consists of. Its images are only counted: they become rows one slice after
+    the other, since all at once those of a large job would be hundreds of megabytes."""
 
     new: NewJob
     is_open: list[bool]  # by the seq of the visit: its store is known
-    images: list[dict[str, Any]]
+    states: Counter[ImageState]
+    errors: Counter[str]  # by code
     chunk_starts: list[int]
     chunk_size: int
 
     @classmethod
-    def of(cls, new: NewJob, stores: set[str], now: datetime) -> Plan:
+    def of(cls, new: NewJob, stores: set[str]) -> Plan:
         is_open = [visit.store_id in stores for visit in new.visits]
-        images = [*_images_of_visits(new.visits, is_open, now), *(_plain_image(image, now) for image in new.images)]
-        open_images = [seq for seq, image in enumerate(images) if image["state"] is ImageState.OPEN]
-        size = chunk_size(len(open_images))
+        states: Counter[ImageState] = Counter()
+        errors: Counter[str] = Counter()
+        for state, error_code in _states(new, is_open):
+            states[state] += 1
+            if error_code:
+                errors[error_code] += 1
+        size = chunk_size(states[ImageState.OPEN])
         # Chunks are equal stretches of the images as sent; one in which no image is open has no work.
-        starts = sorted({seq - seq % size for seq in open_images})
-        return cls(new, is_open, images, starts, size)
+        numbered = enumerate(_states(new, is_open))
+        starts = sorted({seq - seq % size for seq, (state, _) in numbered if state is ImageState.OPEN})
+        return cls(new, is_open, states, errors, starts, size)
 
     def job(self, submission: str, turn: int, now: datetime) -> dict[str, Any]:
-        images = dict.fromkeys(ImageState, 0)
-        for image in self.images:
-            images[image["state"]] += 1
-        is_ongoing = images[ImageState.OPEN] > 0
-        ended = JobState.FAILED if images[ImageState.FAILED] else JobState.COMPLETED
+        is_ongoing = self.states[ImageState.OPEN] > 0
         row: dict[str, Any] = {
             "submission": submission,
             "source": self.new.source,
             "owner_id": access.current().owner_id,
-            "state": JobState.ONGOING if is_ongoing else ended,
+            "state": JobState.ONGOING if is_ongoing else self._end,
             "priority": self.new.priority,
             "lane": self.new.lane,
             "turn": turn,
             "keep_images": self.new.keep_images,
             "callback_url": self.new.callback_url,
             "visits_total": len(self.new.visits),
-            "images_total": len(self.images),
-            "images_open": images[ImageState.OPEN],
-            "images_done": images[ImageState.DONE],
-            "images_failed": images[ImageState.FAILED],
+            "images_total": self.states.total(),
+            "images_open": self.states[ImageState.OPEN],
+            "images_done": self.states[ImageState.DONE],
+            "images_failed": self.states[ImageState.FAILED],
             "images_cancelled": 0,
             "created_at": now,
             "finished_at": None if is_ongoing else now,
@@ -143,25 +151,29 @@ class Plan:
     def counts(self) -> totals.Counts:
         """What the job adds to the totals: itself, and what is settled from the start."""
         counts: Counter[tuple[str, str]] = Counter({(totals.JOBS_CREATED, self.new.source.value): 1})
-        settled = [image for image in self.images if image["state"] is not ImageState.OPEN]
-        for image in settled:
-            counts[totals.IMAGES_SETTLED, image["state"].value] += 1
-            if image.get("error_code"):
-                counts[totals.IMAGE_ERRORS, image["error_code"]] += 1
-        if len(settled) == len(self.images):
-            has_failed = any(image["state"] is ImageState.FAILED for image in settled)
-            counts[totals.JOBS_FINISHED, (JobState.FAILED if has_failed else JobState.COMPLETED).value] += 1
+        for state, images in self.states.items():
+            if state is not ImageState.OPEN:
+                counts[totals.IMAGES_SETTLED, state.value] += images
+        for code, images in self.errors.items():
+            counts[totals.IMAGE_ERRORS, code] += images
+        if not self.states[ImageState.OPEN]:
+            counts[totals.JOBS_FINISHED, self._end.value] += 1
         return counts
 
+    @property
+    def _end(self) -> JobState:
+        """What a job is that has nothing to do."""
+        return JobState.FAILED if self.states[ImageState.FAILED] else JobState.COMPLETED
+
     def rows(self, job_id: int, now: datetime) -> Iterator[tuple[Any, list[dict[str, Any]]]]:
-        """What goes into the other tables; rows of one list have the same columns."""
-        yield Visit.__table__, [self._visit(job_id, seq, now) for seq in range(len(self.new.visits))]
-        yield Chunk.__table__, [self._chunk(job_id, seq, now) for seq in range(len(self.chunk_starts))]
-        alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-        for seq, image in enumerate(self.images):
-            alike.setdefault(tuple(image), []).append({"job_id": job_id, "seq": seq} | image)
-        for images in alike.values():
-            yield Image.__table__, images
+        """What goes into the other tables, made as it is asked for; rows of one list have the same columns."""
+        yield from _sliced(Visit.__table__, (self._visit(job_id, seq, now) for seq in range(len(self.new.visits))))
+        yield from _sliced(Chunk.__table__, (self._chunk(job_id, seq, now) for seq in range(len(self.chunk_starts))))
+        images = chain(
+            _images_of_visits(self.new.visits, self.is_open, now),
+            (_plain_image(image, now) for image in self.new.images),
+        )
+        yield from _sliced(Image.__table__, ({"job_id": job_id, "seq": seq} | row for seq, row in enumerate(images)))
 
     def _visit(self, job_id: int, seq: int, now: datetime) -> dict[str, Any]:
         visit, is_open = self.new.visits[seq], self.is_open[seq]
@@ -186,8 +198,16 @@ class Plan:
 
     def _chunk(self, job_id: int, seq: int, now: datetime) -> dict[str, Any]:
         first = self.chunk_starts[seq]
-        images = min(self.chunk_size, len(self.images) - first)
+        images = min(self.chunk_size, self.states.total() - first)
         return {"job_id": job_id, "seq": seq, "first_image": first, "images": images, "due_at": now, "claim": 0}
+
+
+def _states(new: NewJob, is_open: Sequence[bool]) -> Iterator[tuple[ImageState, str | None]]:
+    """The state of each image, and its error code, in the order as sent."""
+    of_open, of_unknown = (ImageState.OPEN, None), (ImageState.FAILED, UNKNOWN_STORE["error_code"])
+    for visit, is_known in zip(new.visits, is_open, strict=True):
+        yield from repeat(of_open if is_known else of_unknown, len(visit.urls))
+    yield from ((image.state, image.error_code) for image in new.images)
 
 
 def _images_of_visits(visits: Iterable[NewVisit], is_open: Sequence[bool], now: datetime) -> Iterator[dict[str, Any]]:
@@ -198,16 +218,23 @@ def _images_of_visits(visits: Iterable[NewVisit], is_open: Sequence[bool], now: 
             yield {"visit_seq": seq, "url": url, **rest}
 
 
-# Where a None would be stored as JSON's null.
-_JSON_COLUMNS = ("results", "client_metadata")
-_PLAIN_COLUMNS = [name for name in NewImage.__dataclass_fields__ if name not in _JSON_COLUMNS]
+_COLUMNS = list(NewImage.__dataclass_fields__)
 
 
 def _plain_image(image: NewImage, now: datetime) -> dict[str, Any]:
-    row = {name: getattr(image, name) for name in _PLAIN_COLUMNS}
-    is_settled = image.state is not ImageState.OPEN
-    row |= {"attempts": int(is_settled), "settled_at": now if is_settled else None}
-    return row | {name: value for name in _JSON_COLUMNS if (value := getattr(image, name)) is not None}
+    """What is not known is not named: a None would be stored as JSON's null in some columns."""
+    row = {name: value for name in _COLUMNS if (value := getattr(image, name)) is not None}
+    return row | ({"attempts": 0} if image.state is ImageState.OPEN else {"attempts": 1, "settled_at": now})
+
+
+def _sliced(table: Any, rows: Iterator[dict[str, Any]]) -> Iterator[tuple[Any, list[dict[str, Any]]]]:
+    """The rows some at a time, those with the same columns together."""
+    while some := list(islice(rows, ROWS_A_STATEMENT)):
+        alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+        for row in some:
+            alike.setdefault(tuple(row), []).append(row)
+        for same in alike.values():
+            yield table, same
 
 
 def chunk_size(images: int) -> int:

@@ -1,4 +1,4 @@
-"""Large uploads to a real web process: what they need in memory, and what becomes of those that break off."""
+"""Large uploads and lists to a real web process: what they need in memory, and what becomes of those that break off."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ PHOTOS = 150
 MEGABYTE = 1_000_000
 HEAD = b"POST /upload_image_batch HTTP/1.1\r\nHost: localhost\r\n"
 MB_MORE = 30  # what such a body may add to the process's peak: an item of 1.3 MB in each form that it takes, and air
+
+MB_A_LARGE_JOB = 60  # its list as text several times over; the rows of 60,000 images would take 180
 
 
 @pytest.fixture
@@ -72,6 +74,24 @@ def test_memory_does_not_grow_with_the_body(web: processes.Process, port: int, t
     assert (answer.status_code, answer.json()["success"]) == (200, True)
     assert stored(tmp_path) == PHOTOS + 1
     assert peak_mb(web) - before < MB_MORE
+
+
+def test_memory_does_not_grow_with_the_rows_of_a_job(web: processes.Process, port: int) -> None:
+    """All rows at once, as they go to the database, were 3 kB each."""
+
+    def post(rows: int) -> int:
+        lines = (f"{number}\thttps://host.example/{number}.jpg\n" for number in range(rows))
+        url = f"http://127.0.0.1:{port}/api/v1/images_info_async/"
+        answer = requests.post(url, files={"file": "id\turl\n" + "".join(lines)}, timeout=200)
+        assert answer.status_code == 200, answer.text
+        return int(answer.json()["job_id"])
+
+    post(100)
+    before = peak_mb(web)
+    job = post(60_000)
+    assert peak_mb(web) - before < MB_A_LARGE_JOB
+    shown = requests.get(f"http://127.0.0.1:{port}/api/jobs/{job}", timeout=20).json()
+    assert shown["images"] == {"total": 60_000, "open": 60_000, "done": 0, "failed": 0, "cancelled": 0}
 
 
 def test_a_body_past_the_bound_is_refused_before_it_is_sent(web: processes.Process, port: int, tmp_path: Path) -> None:
