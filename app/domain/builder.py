@@ -12,7 +12,7 @@ import time
 import structlog
 from flask import Flask, current_app
 
-from app.domain import notices, reports, scratch, uploads
+from app.domain import notices, reports, scratch, unpacking
 from app.errors import UnavailableError
 
 log = structlog.get_logger()
@@ -69,7 +69,7 @@ class Builder:
 
     def _build_one(self) -> bool:
         reports.wake()
-        return uploads.open_next() or notices.send_next() or reports.build_next(self._stopping.is_set)
+        return unpacking.open_next() or notices.send_next() or reports.build_next(self._stopping.is_set)
 
 
 def start() -> None:

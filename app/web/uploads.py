@@ -8,9 +8,9 @@ from flask import Response, request, session, url_for
 from flask_openapi import APIBlueprint, Tag
 from werkzeug.exceptions import BadRequest
 
-from app.domain import notices, reports, uploads
+from app.domain import notices, reports, submissions, uploads
 from app.domain.files import StoredFile
-from app.domain.uploads import Overview
+from app.domain.submissions import Overview
 from app.errors import ArchiveError, DecodeError, InvalidRequestError, NotFoundError, ReportFailedError, TooLargeError
 from app.extensions import settings
 from app.models import Report, ReportState, UploadState
@@ -96,14 +96,14 @@ def hand_in() -> Response:
 
 
 def _has_mail(submission: str) -> bool:
-    return bool(uploads.get(submission).upload.email) and notices.is_possible()
+    return bool(submissions.get(submission).upload.email) and notices.is_possible()
 
 
 @blueprint.get("/results/<id>", **documents.results)
 @validated
 def results(path: schemas.ResultPath, query: schemas.ResultQuery) -> Response:
     """The zip once it is ready, before that how far it is; to a browser the page."""
-    found = uploads.get(path.id)
+    found = submissions.get(path.id)
     if prefers_page() or FRAGMENT_HEADER in request.headers:
         return _results_page(found, query.after)
     return _file(found, "zip")
@@ -115,7 +115,7 @@ def download(path: schemas.ResultFilePath) -> Response:
     """One of the files of the results: zip, xlsx, csv, json."""
     if path.ending not in reports.TYPES:
         raise NotFoundError("no such file")
-    return _file(uploads.get(path.id), path.ending)
+    return _file(submissions.get(path.id), path.ending)
 
 
 def _file(found: Overview, ending: str) -> Response:
@@ -157,7 +157,7 @@ def _progress(found: Overview) -> schemas.ProgressAnswer:
 
 
 def _results_page(found: Overview, after: int) -> Response:
-    gallery = uploads.find_photos(found, after=after) if found.is_ready else None
+    gallery = submissions.find_photos(found, after=after) if found.is_ready else None
     return page(
         "uploads/results.html",
         fragment="uploads/_results.html",

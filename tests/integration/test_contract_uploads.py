@@ -14,7 +14,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import select, update
 
-from app.domain import reports, transactions, uploads
+from app.domain import reports, submissions, transactions, unpacking
 from app.extensions import storage
 from app.models import Job, Report, ReportState, Upload
 from app.sql import db_now
@@ -53,9 +53,9 @@ def handed_in(client: FlaskClient, *files: tuple[str, bytes], email: str = "") -
 def worked_on(client: FlaskClient, *files: tuple[str, bytes]) -> str:
     upload_id = handed_in(client, *files)
     with client.application.app_context():
-        while uploads.open_next():
+        while unpacking.open_next():
             pass
-        settle(int(str(uploads.get(upload_id).upload.job_id)))
+        settle(int(str(submissions.get(upload_id).upload.job_id)))
         build()
     return upload_id
 
@@ -104,8 +104,8 @@ def test_photos_go_in_and_a_zip_comes_out(client: FlaskClient) -> None:
         "remaining": None,
     }
     with client.application.app_context():
-        assert uploads.open_next()
-        job_id = int(str(uploads.get(upload_id).upload.job_id))
+        assert unpacking.open_next()
+        job_id = int(str(submissions.get(upload_id).upload.job_id))
         assert client.get(f"/results/{upload_id}").json["status"] == "queued"
         assert client.get(f"/results/{upload_id}").json["images"] == 2
         settle(job_id)
@@ -146,7 +146,7 @@ def test_photos_are_served_with_the_type_that_their_header_says(client: FlaskCli
     jpeg = encoded(plain("red"), "JPEG")
     upload_id = worked_on(client, ("cat.png", CAT), ("shelf.zip", zipped(misnamed=jpeg, page=b"<html>")))
     with client.application.app_context():
-        job_id = uploads.get(upload_id).upload.job_id
+        job_id = submissions.get(upload_id).upload.job_id
     files = [client.get(f"/api/jobs/{job_id}/images/{seq}/file") for seq in range(3)]
     assert [(file.status_code, file.mimetype) for file in files] == [
         (200, "image/png"),
@@ -206,8 +206,8 @@ def test_handing_in_twice_is_handing_in_once(client: FlaskClient) -> None:
     assert client.post("/process_redis", data={}).json["submission"] == upload_id
     assert post(client, ("late.png", CUP)).status_code == 409
     with client.application.app_context():
-        assert uploads.open_next()
-        assert not uploads.open_next()
+        assert unpacking.open_next()
+        assert not unpacking.open_next()
         assert len(transactions.read(lambda session: session.scalars(select(Job.id)).all())) == 1
 
 
@@ -264,7 +264,7 @@ def test_a_hostile_archive_is_refused_with_its_reason(client: FlaskClient) -> No
         archive.writestr("../evil.png", CAT)
     upload_id = handed_in(client, ("holiday.zip", file.getvalue()))
     with client.application.app_context():
-        assert uploads.open_next()
+        assert unpacking.open_next()
     answer = client.get(f"/results/{upload_id}")
     assert answer.status_code == 400
     assert answer.json == {"error": "holiday.zip: '../evil.png' leads outside of the archive"}
@@ -284,23 +284,23 @@ def test_a_report_that_failed_is_said_to_have(client: FlaskClient) -> None:
 def test_the_countdown_is_a_range_by_the_rate_so_far(client: FlaskClient) -> None:
     upload_id = handed_in(client, *((f"{number}.png", encoded(plain("grey"))) for number in range(2)))
     with client.application.app_context():
-        assert uploads.open_next()
+        assert unpacking.open_next()
         values = {"started_at": db_now(-100), "images_total": 200, "images_open": 100, "images_done": 100}
         transactions.run(lambda session: session.execute(update(Job).values(**values)))
-        found = uploads.get(upload_id)
+        found = submissions.get(upload_id)
         assert found.remaining == pytest.approx((80, 120), abs=2)
         assert found.percent == 50.0
         transactions.run(lambda session: session.execute(update(Job).values(images_open=196, images_done=4)))
-        assert uploads.get(upload_id).remaining is None
+        assert submissions.get(upload_id).remaining is None
 
 
 def test_the_place_in_the_queue_counts_what_was_handed_in_before(client: FlaskClient) -> None:
     first, second = handed_in(client, ("a.png", CAT)), handed_in(client, ("b.png", CUP))
     assert client.get(f"/results/{second}").json["place"] == 2
     with client.application.app_context():
-        assert uploads.open_next()
-        assert uploads.open_next()
-        settle(int(str(uploads.get(first).upload.job_id)))
+        assert unpacking.open_next()
+        assert unpacking.open_next()
+        settle(int(str(submissions.get(first).upload.job_id)))
     assert client.get(f"/results/{second}").json["place"] == 1
     assert client.get(f"/results/{first}").json["place"] is None
 
@@ -314,17 +314,17 @@ def test_another_keys_submission_is_like_one_that_does_not_exist(client: FlaskCl
     with client.application.test_request_context():
         access.enter(Caller(8, frozenset({Scope.READ, Scope.SUBMIT})))
         with pytest.raises(Exception, match="no such results"):
-            uploads.get(upload_id)
+            submissions.get(upload_id)
         access.enter(Caller(7, frozenset({Scope.READ})))
-        assert uploads.get(upload_id).is_ready
+        assert submissions.get(upload_id).is_ready
 
 
 def test_a_job_belongs_to_whoever_handed_it_in(client: FlaskClient, context: None) -> None:
     upload_id = handed_in(client, ("cat.png", CAT))
     transactions.run(lambda session: session.execute(update(Upload).values(owner_id=7)))
-    assert uploads.open_next()
+    assert unpacking.open_next()
     assert transactions.read(lambda session: session.scalar(select(Job.owner_id))) == 7
-    assert uploads.get(upload_id).job is not None
+    assert submissions.get(upload_id).job is not None
 
 
 def test_large_files_are_not_held_in_memory(client: FlaskClient, context: None) -> None:

@@ -19,7 +19,7 @@ from flask import Flask
 from sqlalchemy import update
 
 from app import mails
-from app.domain import notices, reports, transactions, uploads
+from app.domain import notices, reports, submissions, transactions, unpacking, uploads
 from app.errors import SettingError
 from app.models import Upload
 from app.sql import db_now
@@ -102,7 +102,7 @@ def test_a_mail_with_the_link_is_sent_once_when_the_results_are_ready(app: Flask
     assert mail["Subject"] == "Your results are ready"
     assert mail["Auto-Submitted"] == "auto-generated"
     assert f"https://photos.example/results/{upload_id}\r\n" in mail.get_content()  # type: ignore[attr-defined]
-    assert uploads.get(upload_id).upload.mailed_at is not None
+    assert submissions.get(upload_id).upload.mailed_at is not None
 
 
 def test_without_an_address_none_is_sent(app: Flask, box: Box) -> None:
@@ -115,7 +115,7 @@ def test_a_refused_archive_is_told_by_mail_too(app: Flask, box: Box) -> None:
     upload_id = uploads.new_id()
     uploads.add(upload_id, "a.zip", io.BytesIO(zipped(inner=zipped(a=CAT))))
     uploads.hand_in(upload_id, "who@example.com")
-    assert uploads.open_next()
+    assert unpacking.open_next()
     assert notices.send_next()
     ((_, mail),) = box.mails
     assert mail["Subject"] == "Your photos could not be taken"
@@ -136,13 +136,13 @@ def test_an_address_that_is_refused_for_good_is_given_up(app: Flask, box: Box) -
     upload_id = ready("nobody@example.com")
     assert notices.send_next()
     assert not notices.send_next()
-    assert uploads.get(upload_id).upload.due_at is None
+    assert submissions.get(upload_id).upload.due_at is None
     assert box.mails == []
 
 
 def test_a_mail_that_is_sent_again_has_the_same_id(app: Flask, box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     ready("who@example.com")
-    upload = uploads.leases.claim(Upload)
+    upload = unpacking.leases.claim(Upload)
     assert upload is not None
     notices._send(upload.row)
     make_due()

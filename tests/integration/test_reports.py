@@ -17,7 +17,7 @@ from PIL import Image as Picture
 from sqlalchemy import func, select, update
 
 from app import processors
-from app.domain import builder, leases, purges, reports, transactions, uploads
+from app.domain import builder, leases, purges, reports, submissions, transactions, unpacking, uploads
 from app.domain.jobs import Job
 from app.errors import ConflictError, DecodeError, NotFoundError, StorageError, TooLargeError
 from app.extensions import storage
@@ -97,8 +97,8 @@ def build() -> None:
 
 
 def job_of(upload_id: str) -> int:
-    assert uploads.open_next()
-    job_id = uploads.get(upload_id).upload.job_id
+    assert unpacking.open_next()
+    job_id = submissions.get(upload_id).upload.job_id
     assert job_id is not None
     return job_id
 
@@ -265,10 +265,10 @@ def test_a_worker_that_dies_while_unpacking_is_followed_by_one_that_goes_on(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with app.app_context():
-        monkeypatch.setattr(uploads, "ENTRIES_A_WRITE", 2)
+        monkeypatch.setattr(unpacking, "ENTRIES_A_WRITE", 2)
         upload_id = upload(("a.zip", zipped(**{f"p{number}": CUP for number in range(5)})))
         unpacked: list[str] = []
-        unpack = uploads._unpacked
+        unpack = unpacking._unpacked
 
         def dying(file: Any, archive: Any, member: Any) -> UploadFile:
             if len(unpacked) == 3:
@@ -277,14 +277,14 @@ def test_a_worker_that_dies_while_unpacking_is_followed_by_one_that_goes_on(
             unpacked.append(member.name)
             return unpack(file, archive, member)
 
-        monkeypatch.setattr(uploads, "_unpacked", dying)
+        monkeypatch.setattr(unpacking, "_unpacked", dying)
         with pytest.raises(Died):
-            uploads.open_next()
-        assert not uploads.open_next()
+            unpacking.open_next()
+        assert not unpacking.open_next()
         transactions.run(lambda session: session.execute(update(Upload).values(due_at=db_now(-1))))
-        assert uploads.open_next()
+        assert unpacking.open_next()
         assert unpacked == ["p0.png", "p1.png", "p2.png", "died", "p2.png", "p3.png", "p4.png"]
-        job_id = uploads.get(upload_id).upload.job_id
+        job_id = submissions.get(upload_id).upload.job_id
         images = transactions.read(
             lambda session: session.scalars(select(Image.client_ref).where(Image.job_id == job_id)).all()
         )
@@ -299,7 +299,7 @@ def test_a_job_is_created_once_where_the_worker_died_right_behind_it(
         with monkeypatch.context() as patched:
             patched.setattr(reports, "plan", lambda *_: (_ for _ in ()).throw(Died()))
             with pytest.raises(Died):
-                uploads.open_next()
+                unpacking.open_next()
         transactions.run(lambda session: session.execute(update(Upload).values(due_at=db_now(-1))))
         job_id = job_of(upload_id)
         assert transactions.read(lambda session: session.scalars(select(Job.id)).all()) == [job_id]
@@ -311,8 +311,8 @@ def test_a_hostile_archive_is_refused_with_the_reason_and_makes_no_job(app: Flas
         with zipfile.ZipFile(file, "w") as archive:
             archive.writestr("../../evil.png", CAT)
         upload_id = upload(("photos.zip", file.getvalue()))
-        assert uploads.open_next()
-        found = uploads.get(upload_id)
+        assert unpacking.open_next()
+        found = submissions.get(upload_id)
         assert found.upload.state is UploadState.REFUSED
         assert found.upload.error_message == "photos.zip: '../../evil.png' leads outside of the archive"
         assert found.job is None
@@ -324,8 +324,8 @@ def test_an_archive_without_images_is_refused(app: Flask) -> None:
         with zipfile.ZipFile(file, "w") as archive:
             archive.writestr("notes.txt", "nothing")
         upload_id = upload(("photos.zip", file.getvalue()))
-        uploads.open_next()
-        assert uploads.get(upload_id).upload.error_message == "there is no image in it"
+        unpacking.open_next()
+        assert submissions.get(upload_id).upload.error_message == "there is no image in it"
 
 
 def test_what_is_no_image_is_refused_when_it_is_added(app: Flask) -> None:
@@ -357,7 +357,7 @@ def test_the_builder_thread_takes_everything_to_its_end(app: Flask) -> None:
         upload_id = upload(("cat.png", CAT))
         builder.start()
         try:
-            job_id = wait_for(lambda: uploads.get(upload_id).upload.job_id, 10, what="the job")
+            job_id = wait_for(lambda: submissions.get(upload_id).upload.job_id, 10, what="the job")
             settle(job_id)
             builder.ring()
             wait_for(lambda: reports.get(job_id).state is ReportState.DONE, 20, what="the report")
@@ -379,7 +379,7 @@ def test_results_leave_with_their_job(app: Flask) -> None:
             assert transactions.read(lambda session: session.scalar(select(func.count()).select_from(table))) == 0  # noqa: B023
         assert [*storage.list("submissions"), *storage.list("reports")] == []
         with pytest.raises(NotFoundError):
-            uploads.get(upload_id)
+            submissions.get(upload_id)
 
 
 def test_what_was_never_handed_in_or_refused_is_forgotten_after_some_days(app: Flask) -> None:
@@ -388,7 +388,7 @@ def test_what_was_never_handed_in_or_refused_is_forgotten_after_some_days(app: F
         refused = upload(("a.zip", zipped(inner=zipped(a=CAT))))
         for upload_id in (left, fresh):
             uploads.add(upload_id, "cat.png", io.BytesIO(CAT))
-        while uploads.open_next():
+        while unpacking.open_next():
             pass
         old = update(Upload).where(Upload.id.in_([left, refused, queued])).values(created_at=db_now(-8 * 86_400))
         transactions.run(lambda session: session.execute(old))
