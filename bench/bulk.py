@@ -38,6 +38,11 @@ SELECT {job}, numbers.n, stores.id, '{first_day}' + INTERVAL (({first_visit} + n
 FROM bench_numbers numbers JOIN bench_stores stores ON stores.n = ({first_visit} + numbers.n) % {stores}
 WHERE numbers.n < {visits}
 """
+CHANGES = """
+INSERT INTO visit_changes (day, store_id, state, error_code, owner_id, visits, images, images_failed, perimeter)
+SELECT DATE(visited_at), store_id, state, '', 0, 1, images_total, images_failed, perimeter
+FROM visits WHERE job_id = {job}
+"""
 IMAGES = """
 INSERT INTO images (job_id, seq, visit_seq, url, state, width, height, perimeter, format, bytes, seconds, attempts,
                     settled_at)
@@ -50,7 +55,7 @@ FROM bench_numbers numbers WHERE numbers.n < {images}
 
 def prepare(mariadb: MariaDB) -> None:
     """Empty the tables of jobs, and make those that numbers and stores are taken from."""
-    for table in ("jobs", "visits", "chunks", "images"):
+    for table in ("jobs", "visits", "chunks", "images", "visit_sums", "visit_changes"):
         mariadb.execute(f"TRUNCATE TABLE {table}", database=DATABASE)
     for name, statement in (("bench_numbers", NUMBERS), ("bench_stores", STORES)):
         mariadb.execute(f"DROP TABLE IF EXISTS {name}", database=DATABASE)
@@ -73,7 +78,7 @@ def fill(mariadb: MariaDB, *, visits: int, first_job: int, with_images: bool = T
             "step": SECONDS / visits,
             "at": FIRST_DAY + timedelta(seconds=SECONDS),
         }
-        for statement in (JOB, VISITS, IMAGES) if with_images else (JOB, VISITS):
+        for statement in (JOB, VISITS, CHANGES, IMAGES) if with_images else (JOB, VISITS, CHANGES):
             mariadb.execute(statement.format(**values), database=DATABASE)
         yield first_visit + VISITS_A_JOB
     for table in ("jobs", "visits", "images"):

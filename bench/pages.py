@@ -15,7 +15,8 @@ from flask import Flask
 from flask_migrate import upgrade
 
 from app import create_app
-from app.domain import stores
+from app.domain import stores, visit_sums
+from app.domain.visit_groups import Group
 from bench import bulk
 from bench.servers import DATABASE
 from config import Settings
@@ -38,7 +39,9 @@ PAGES = {
     "... that failed (none)": f"/dashboard/visits?{YEAR}&state=failed",
     "... by perimeter, a month": "/dashboard/visits?start=2024-05-01&end=2024-05-31&sort=largest",
     "... by day, 7 days": "/dashboard/visits?group=day",
-    "... by store, the whole year": f"/dashboard/visits?{YEAR}&group=store",
+    **{f"... by {group}, the whole year": f"/dashboard/visits?{YEAR}&group={group}" for group in Group},
+    "... by store, from 2 January to 30 December": ("/dashboard/visits?start=2024-01-02&end=2024-12-30&group=store"),
+    "... by day, of an area, the whole year": f"/dashboard/visits?{YEAR}&area=710006&group=day",
     "stores": "/dashboard/stores",
     "a store": "/dashboard/stores/S00339218",
     "jobs": "/dashboard/jobs",
@@ -71,6 +74,10 @@ def _fill_and_ask(app: Flask, mariadb: MariaDB, *, visits: int, first_job: int) 
     for filled in bulk.fill(mariadb, visits=visits, first_job=first_job, with_images=False):
         if filled % 200_000 == 0:
             print(f"{filled:,} visits", file=sys.stderr)
+    with app.app_context():
+        while visit_sums.fold():
+            pass
+    mariadb.execute("ANALYZE TABLE visit_sums", database=DATABASE)
     return {name: 1000 * statistics.median(_ask(app, path)) for name, path in PAGES.items()}
 
 

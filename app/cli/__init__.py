@@ -44,6 +44,7 @@ COMMANDS = {
     "adopt-storage": Entry("app.cli.storage:adopt_command", "Go on with a storage whose files were moved."),
     "backfill": Entry("app.cli.backfill:backfill_command", "Run a processor on images that are stored."),
     "audit": Entry("app.cli.checks:audit_command", "Check that counters, chunks and images agree."),
+    "recount": Entry("app.cli.recount:recount_command", "Put right the sums of visits that the pages show."),
 }
 
 

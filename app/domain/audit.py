@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, case, exists, func, literal, or_, select
 from sqlalchemy.orm import Session
 
-from app.domain import outbox, transactions
+from app.domain import outbox, transactions, visit_sums
 from app.domain.cursors import MOST_NUMBER
 from app.extensions import settings
 from app.models import Chunk, Image, ImageState, Job, JobState, Visit, VisitState
@@ -26,6 +27,7 @@ MOST_A_KIND = 20
 STALLED_LEASES = 10
 LEAST_STALLED_SECONDS = 600.0
 STALLED = "job_stalled"
+SUMS = "visit_sums"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +62,22 @@ def _audit(session: Session, job_id: int | None) -> Audit:
     for first, last in ranges:
         for finding in _check(session, first, last):
             findings.setdefault(finding.code, []).append(finding)
+    if job_id is None:
+        findings |= {SUMS: list(islice(_visit_sums(session), MOST_A_KIND))}
     told = tuple(finding for kind in findings.values() for finding in kind[:MOST_A_KIND])
     return Audit(len(jobs), sum(job.images_total for job in jobs), told)
+
+
+def _visit_sums(session: Session) -> Iterator[Finding]:
+    """Sums of visits are of no one job."""
+    for key, visits, noted in visit_sums.differences(session):
+        of = f"visits of store {key.store_id} on {key.day} that are {key.state.value}"
+        found, said = ("/".join(map(str, counts)) for counts in (visits, noted))
+        yield Finding(SUMS, None, f"{of}: {found} visits/images/failed/perimeter, their sums say {said}: run recount")
+    for cell, visits, noted in visit_sums.torn(session):
+        found, said = ("/".join(map(str, counts)) for counts in (visits, noted))
+        of = f"the sum by {cell.grain.value} of {cell.store_id or 'all stores'} from {cell.first_day}"
+        yield Finding(SUMS, None, f"{of} ({cell.state.value}) says {said}, its days come to {found}: run recount")
 
 
 def _ranges(jobs: Sequence[Any]) -> list[tuple[int, int]]:

@@ -11,7 +11,7 @@ from sqlalchemy import exists, func, insert, select
 from sqlalchemy.orm import Session
 
 from app import processors, queues
-from app.domain import access, backlog, cursors, idempotency, outbox, totals, transactions, webhooks
+from app.domain import access, backlog, cursors, idempotency, outbox, totals, transactions, visit_changes, webhooks
 from app.domain.idempotency import Idempotency
 from app.domain.plans import CHUNKS_A_JOB, Plan
 from app.domain.plans import NewImage as NewImage
@@ -81,6 +81,8 @@ def _create(session: Session, new: NewJob, name: Idempotency | None, submission:
     idempotency.remember(session, name, job_id)
     for table, rows in plan.rows(job_id, now):
         connection.execute(insert(table), rows)
+    if not all(plan.is_open):
+        visit_changes.note_job(session, job_id, visit_changes.ADDED)
     if new.callback_url:
         webhooks.add_callback(session, job_id, NewWebhook(new.callback_url, secret=new.callback_secret))
     if are_visits_heard and not all(plan.is_open):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from sqlalchemy import BigInteger, Float, Integer, String, and_, case, func, select, update
 from sqlalchemy.orm import Session
 
-from app.domain import claims, feeds, outbox, settling, totals, transactions
+from app.domain import claims, feeds, outbox, settling, totals, transactions, visit_changes
 from app.domain.claims import ChunkKey
 from app.domain.outcomes import Outcome
 from app.models import ImageState, Job, JobState, Visit, VisitState
@@ -70,18 +70,17 @@ _add_to_visits = (
     )
     .execution_options(synchronize_session=False)
 )
+_is_ending = and_(Visit.images_open == 0, Visit.state == VisitState.OPEN)
+_end_state = case(
+    (Visit.images_failed > 0, VisitState.FAILED.value),
+    (Visit.images_cancelled > 0, VisitState.CANCELLED.value),
+    else_=VisitState.COMPLETED.value,
+)
+_note_settled = visit_changes.insertion(visit_changes.ADDED, _visit_sums, _is_ending, state=_end_state)
 _settle_visits = (
     update(Visit)
-    .where(_is_summed, Visit.images_open == 0, Visit.state == VisitState.OPEN)
-    .values(
-        state=case(
-            (Visit.images_failed > 0, VisitState.FAILED.value),
-            (Visit.images_cancelled > 0, VisitState.CANCELLED.value),
-            else_=VisitState.COMPLETED.value,
-        ),
-        settled_at=db_now(),
-        version=Visit.version + 1,
-    )
+    .where(_is_summed, _is_ending)
+    .values(state=_end_state, settled_at=db_now(), version=Visit.version + 1)
     .execution_options(synchronize_session=False)
 )
 
@@ -150,7 +149,7 @@ def _count(session: Session, settled: list[Outcome]) -> tuple[int, ...]:
     if visits:
         rows = {"sums": json.dumps([visits[key].as_visit_row(*key) for key in sorted(visits)])}
         session.execute(_add_to_visits, rows)
-        session.execute(_settle_visits, rows)
+        _settle_ended(session, rows)
     session.execute(
         _add_to_jobs, {"sums": json.dumps([(job, jobs[job].settled, jobs[job].failed) for job in sorted(jobs)])}
     )
@@ -159,7 +158,12 @@ def _count(session: Session, settled: list[Outcome]) -> tuple[int, ...]:
 
 def settle_visits(session: Session, job_id: int, seqs: Iterable[int]) -> None:
     """Settle those of a job's visits that have no open image left; no commit."""
-    session.execute(_settle_visits, {"sums": json.dumps([(job_id, seq) for seq in sorted(seqs)])})
+    _settle_ended(session, {"sums": json.dumps([(job_id, seq) for seq in sorted(seqs)])})
+
+
+def _settle_ended(session: Session, rows: dict[str, str]) -> None:
+    session.execute(_note_settled, rows)
+    session.execute(_settle_visits, rows)
 
 
 _final_state = case(

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.domain import access, stores, transactions, visit_tables
+from app.domain import access, stores, transactions, visit_groups
 from app.domain.stores import KnownStore
-from app.domain.visit_tables import Group, GroupRow, Wanted
+from app.domain.visit_groups import Group, GroupRow
+from app.domain.visit_tables import Wanted
 from app.domain.workers import ALIVE_SECONDS
-from app.models import Job, JobState, Store, Visit, VisitState, Worker
+from app.models import Job, JobState, Store, Worker
 from app.sql import db_now
 
 SILENT_SHOWN = 20
@@ -72,19 +73,20 @@ class Overview:
 
 
 def of(start: datetime, end: datetime, *, area: str | None, store_id: str | None, silent_days: int) -> Overview:
-    """The overview of a period; reads each visit of it twice."""
+    """The overview of a period."""
     wanted = Wanted(start, end, area, store_id)
     length = timedelta(days=(end.date() - start.date()).days + 1)
     # Before a period that begins long ago there is nothing, not even a date.
     before = replace(wanted, start=start - min(length, start - datetime.min), end=end - min(length, end - datetime.min))
-    by_store = visit_tables.find_groups(wanted, Group.STORE)
+    by_store = visit_groups.find(wanted, Group.STORE)
     since = datetime.combine(end.date(), datetime.min.time()) - timedelta(days=silent_days - 1)
-    silent, silent_total, known = transactions.read(lambda session: _silent(session, area, store_id, since))
+    seen = {str(row.key) for row in visit_groups.find(replace(wanted, start=since, end=None), Group.STORE)}
+    silent, silent_total, known = transactions.read(lambda session: _silent(session, area, store_id, seen))
     return Overview(
-        days=visit_tables.find_groups(wanted, Group.DAY)[::-1],
-        before=visit_tables.find_groups(before, Group.DAY)[::-1],
-        areas=visit_tables.by_area(by_store),
-        errors=count_errors(wanted),
+        days=visit_groups.find(wanted, Group.DAY)[::-1],
+        before=visit_groups.find(before, Group.DAY)[::-1],
+        areas=visit_groups.by_area(by_store),
+        errors=visit_groups.count_errors(wanted),
         stores=known,
         covered=sum(row.area is not None for row in by_store),
         silent=silent,
@@ -93,30 +95,16 @@ def of(start: datetime, end: datetime, *, area: str | None, store_id: str | None
     )
 
 
-def count_errors(wanted: Wanted) -> list[tuple[str, int]]:
-    """Failed visits by the code of their first failed image, the most frequent first."""
-    visits = func.count()
-
-    def read(session: Session) -> list[tuple[str, int]]:
-        query = visit_tables.narrowed(session, select(Visit.error_code, visits), wanted, [VisitState.FAILED])
-        grouped = query.group_by(Visit.error_code).order_by(visits.desc(), Visit.error_code)
-        return [(code or "", count) for code, count in session.execute(grouped)]
-
-    return transactions.read(read)
-
-
 def _silent(
-    session: Session, area: str | None, store_id: str | None, since: datetime
+    session: Session, area: str | None, store_id: str | None, seen: Collection[str]
 ) -> tuple[list[KnownStore], int, int]:
-    """The first stores without a visit since then, how many they are, and how many stores there are."""
+    """The first stores that were not seen, how many they are, and how many stores there are."""
     query = select(Store.id).order_by(Store.id)
     if area:
         query = query.where(Store.area == area)
     if store_id:
         query = query.where(Store.id == store_id)
     known = session.scalars(query).all()
-    wanted = Wanted(start=since, area=area, store_id=store_id)
-    seen = set(session.scalars(visit_tables.narrowed(session, select(Visit.store_id).distinct(), wanted)))
     silent = [each for each in known if each not in seen]
     shown = stores.known_stores().where(Store.id.in_(silent[:SILENT_SHOWN]))
     return [KnownStore(*row) for row in session.execute(shown)], len(silent), len(known)

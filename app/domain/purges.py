@@ -5,7 +5,8 @@ files go just before the COMMIT, while its rows are locked: whatever is interrup
 the next purge, and no file is left behind without a row that names it.
 
 A table of which rows belong to a job has a column ``job_id``, which leads one of its indexes; files that leave with a
-row stand in columns named ``storage_key`` or ``..._storage_key``. So a new table needs nothing here.
+row stand in columns named ``storage_key`` or ``..._storage_key``. So a new table needs nothing here. What settled
+visits were counted for in ``visit_sums`` leaves with them.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ import structlog
 from sqlalchemy import ColumnElement, Table, and_, delete, select
 from sqlalchemy.orm import Session
 
-from app.domain import transactions
+from app.domain import transactions, visit_changes
 from app.extensions import db, storage
-from app.models import IdempotencyKey, Job, JobState
+from app.models import IdempotencyKey, Job, JobState, Visit
 from app.sql import db_now
 
 log = structlog.get_logger()
@@ -71,6 +72,8 @@ def _delete(session: Session, job_id: int, is_old: ColumnElement[bool]) -> bool:
         for column in table.c:
             if column.name.endswith("storage_key"):
                 keys += session.scalars(select(column).where(of_job, column.is_not(None)))
+        if table.name == Visit.__tablename__:
+            visit_changes.note_job(session, job_id, visit_changes.TAKEN_AWAY)
         session.execute(delete(table).where(of_job))
     if not session.execute(delete(Job).where(Job.id == job_id, is_old)).rowcount:  # type: ignore[attr-defined]
         session.rollback()

@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app import queues
-from app.domain import cancellations, chores, feeder, idempotency, reports, transactions, workers
+from app.domain import cancellations, chores, feeder, idempotency, reports, transactions, visit_sums, workers
 from app.errors import UnavailableError
 from app.extensions import settings
 from app.models import Chunk, Report, Upload
@@ -31,6 +31,7 @@ def run(stop: threading.Event) -> None:
     """Recover every ``RECOVER_SECONDS`` until ``stop`` is set; survives a database or a broker that is away."""
     chores.start(stop)
     feeder.start(stop)
+    visit_sums.start(stop)
     seconds_since_purge = HOUR_SECONDS
     while True:
         try:

@@ -20,7 +20,7 @@ from sqlalchemy import BigInteger, Float, Integer, String, and_, case, func, ins
 from sqlalchemy.orm import Session
 
 from app import queues
-from app.domain import idempotency, jobs, plans, transactions
+from app.domain import idempotency, jobs, plans, transactions, visit_changes
 from app.domain.idempotency import Idempotency
 from app.errors import ConflictError
 from app.extensions import settings
@@ -129,6 +129,7 @@ def _reopen(session: Session, job: Job, images: Sequence[Any], chunks: Sequence[
         session.execute(_open_images, {"reopened": rows})
     sums = _sums(images)
     for rows in _slices(_visit_rows(session, job, sums)):
+        session.execute(_note_reopened, {"sums": rows})
         session.execute(_reopen_visits, {"sums": rows})
     _reopen_job(session, job, sums)
 
@@ -275,6 +276,8 @@ _visit_sums = json_rows(
     error_code=String(32),
     error_message=String(300),
 )
+_is_settled = Visit.state != VisitState.OPEN
+_note_reopened = visit_changes.insertion(visit_changes.TAKEN_AWAY, _visit_sums, _is_settled)
 _reopen_visits = (
     update(Visit)
     .where(Visit.job_id == _visit_sums.c.job_id, Visit.seq == _visit_sums.c.seq)

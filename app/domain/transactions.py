@@ -29,12 +29,13 @@ TRANSIENT_CODES = {1205, 1213, 2006, 2013, 2055, 4031, 1927, 1053, 2002, 2003, 1
 BLOCKED_MARKS = ("database is locked", "database table is locked")  # SQLite, past its busy timeout
 
 
-def run(work: Callable[[Session], Result]) -> Result:
+def run(work: Callable[[Session], Result], *, is_snapshot: bool = False) -> Result:
     """Do ``work`` in one write transaction and commit it; again, at most five times, where it failed in passing.
 
-    Raises UnavailableError when the database stays away.
+    With ``is_snapshot`` it reads the database as it was at its first query. Raises UnavailableError when the database
+    stays away.
     """
-    return _attempt(work, is_write=True)
+    return _attempt(work, is_write=True, **(_snapshot_options() if is_snapshot else {}))
 
 
 def read(work: Callable[[Session], Result]) -> Result:
@@ -44,10 +45,12 @@ def read(work: Callable[[Session], Result]) -> Result:
 
 def snapshot(work: Callable[[Session], Result]) -> Result:
     """``read`` where all of ``work``'s queries see the database as it was at the first of them."""
-    # SQLite's read transactions are like that anyway.
-    is_mysql = db.engine.dialect.name == "mysql"
-    options = {"isolation_level": "REPEATABLE READ"} if is_mysql else {}
-    return _attempt(work, is_write=False, **options)
+    return _attempt(work, is_write=False, **_snapshot_options())
+
+
+def _snapshot_options() -> dict[str, Any]:
+    # SQLite's transactions are like that anyway.
+    return {"isolation_level": "REPEATABLE READ"} if db.engine.dialect.name == "mysql" else {}
 
 
 def _attempt(work: Callable[[Session], Result], **options: Any) -> Result:

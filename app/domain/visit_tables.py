@@ -1,22 +1,22 @@
-"""Visits in whatever state as tables: one row a visit, or a row for each store, area, day or week.
+"""Visits in whatever state as a table: one row a visit. ``visit_groups`` has those that add them up.
 
 Rows are read along ``ix_visits_time`` (state, visited_at, store_id, then the primary key) or, of one store, along
 ``ix_visits_store``; whoever sees only what is their own has two like them with the owner in front. Each state is one
-stretch of the index, so a page of a million visits costs its own size. Groups read every visit of their period.
-Perimeters are of visits whose images all succeeded, as ``GET /api/visits`` has them.
+stretch of the index, so a page of a million visits costs its own size. Perimeters are of visits whose images all
+succeeded, as ``GET /api/visits`` has them.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
-from itertools import islice, pairwise
+from itertools import islice
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.domain import access, cursors, transactions
@@ -26,8 +26,6 @@ from app.sql import db_now
 
 # Of so many visits a page may be sorted by what no index has.
 MOST_SORTED = 100_000
-# Past so many, reading the whole table is faster than looking each visit up by the index.
-MANY = 200_000
 ROWS_A_SLICE = 2000
 IDS_A_QUERY = 1000
 DAYS_SHOWN = 7
@@ -39,13 +37,6 @@ class Sort(StrEnum):
     LARGEST = "largest"  # by perimeter
     SMALLEST = "smallest"
     FAILED = "failed"  # most failed images first
-
-
-class Group(StrEnum):
-    STORE = "store"
-    AREA = "area"
-    DAY = "day"
-    WEEK = "week"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,33 +66,6 @@ class VisitRow(NamedTuple):
     error_message: str | None
     area: str | None = None  # these two are None where the store is not in the store master
     store_name: str | None = None
-
-
-@dataclass(slots=True)
-class GroupRow:
-    """The visits of one store, area, day or week; ``key`` is its id, or the first day of it."""
-
-    key: str | date | None  # None: of stores that are not in the store master
-    name: str = ""
-    area: str | None = None
-    visits: int = 0
-    completed: int = 0
-    failed: int = 0
-    open: int = 0
-    images: int = 0
-    images_failed: int = 0
-    perimeter: int = 0
-
-    def add(self, other: GroupRow) -> None:
-        for field in ("visits", "completed", "failed", "open", "images", "images_failed", "perimeter"):
-            setattr(self, field, getattr(self, field) + getattr(other, field))
-
-
-GROUP_SORTS: dict[str, Callable[[GroupRow], Any]] = {
-    "visits": lambda row: -row.visits,
-    "failed": lambda row: -row.failed,
-    "perimeter": lambda row: -row.perimeter,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,18 +237,21 @@ def _matches(session: Session, wanted: Wanted) -> list[Any]:
     if wanted.store_id:
         conditions.append(Visit.store_id == wanted.store_id)
     if wanted.area:
-        stores = session.scalars(select(Store.id).where(Store.area == wanted.area)).all()
-        conditions.append(Visit.store_id.in_(stores))
+        conditions.append(Visit.store_id.in_(stores_of(session, wanted.area)))
     return conditions
 
 
+def stores_of(session: Session, area: str) -> Sequence[str]:
+    return session.scalars(select(Store.id).where(Store.area == area)).all()
+
+
 def _with_stores(session: Session, rows: Sequence[VisitRow]) -> list[VisitRow]:
-    known = _stores(session, {row.store_id for row in rows})
+    known = find_stores(session, {row.store_id for row in rows})
     return [row._replace(area=known[row.store_id][0], store_name=known[row.store_id][1])
             if row.store_id in known else row for row in rows]  # fmt: skip
 
 
-def _stores(session: Session, ids: Iterable[str]) -> dict[str, tuple[str, str]]:
+def find_stores(session: Session, ids: Iterable[str]) -> dict[str, tuple[str, str]]:
     """Area and name by store."""
     found: dict[str, tuple[str, str]] = {}
     wanted = iter(sorted(ids))
@@ -292,80 +259,3 @@ def _stores(session: Session, ids: Iterable[str]) -> dict[str, tuple[str, str]]:
         query = select(Store.id, Store.area, Store.name).where(Store.id.in_(part))
         found |= {row.id: (row.area, row.name) for row in session.execute(query)}
     return found
-
-
-def find_groups(wanted: Wanted, group: Group, *, sort: str | None = None) -> list[GroupRow]:
-    """A row for each store, area, day or week that has visits; by key, days and weeks latest first, or by ``sort``."""
-    rows = transactions.read(lambda session: _find_groups(session, wanted, group))
-    if group in (Group.DAY, Group.WEEK):
-        rows.sort(key=lambda row: row.key, reverse=True)  # type: ignore[arg-type,return-value]
-    else:
-        rows.sort(key=lambda row: (row.key is None, row.key))
-    return sorted(rows, key=GROUP_SORTS[sort]) if sort in GROUP_SORTS else rows
-
-
-def _find_groups(session: Session, wanted: Wanted, group: Group) -> list[GroupRow]:
-    by_day = group in (Group.DAY, Group.WEEK)
-    found = _aggregate(session, wanted, func.date(Visit.visited_at) if by_day else Visit.store_id)
-    if by_day:
-        days = [replace(row, key=_as_date(row.key)) for row in found]
-        return days if group is Group.DAY else _merged(days, lambda row: _monday(row.key))
-    known = _stores(session, (str(row.key) for row in found))
-    for row in found:
-        row.area, row.name = known.get(str(row.key), (None, "not in the store master"))
-    return found if group is Group.STORE else by_area(found)
-
-
-def by_area(stores: Iterable[GroupRow]) -> list[GroupRow]:
-    """Rows of stores added up, by area; those that are not in the store master come last."""
-    return sorted(_merged(stores, lambda row: row.area), key=lambda row: (row.key is None, row.key))
-
-
-def gaps(days: Sequence[GroupRow], *, at_least: int) -> list[tuple[date, date, int]]:
-    """Stretches without a visit between days that have some, in their order: first and last day, and how many."""
-    dates = [row.key for row in days if isinstance(row.key, date)]
-    found = []
-    for earlier, later in pairwise(dates):
-        length = (later - earlier).days - 1
-        if length >= at_least:
-            found.append((earlier + timedelta(days=1), later - timedelta(days=1), length))
-    return found
-
-
-def _as_date(day: Any) -> date:
-    return date.fromisoformat(day) if isinstance(day, str) else day  # SQLite has it as text
-
-
-def _monday(day: Any) -> date:
-    monday: date = day - timedelta(days=day.weekday())
-    return monday
-
-
-def _merged(rows: Iterable[GroupRow], key: Callable[[GroupRow], Any]) -> list[GroupRow]:
-    merged: dict[Any, GroupRow] = {}
-    for row in rows:
-        into = merged.setdefault(key(row), GroupRow(key(row)))
-        into.add(row)
-    return list(merged.values())
-
-
-def _aggregate(session: Session, wanted: Wanted, key: Any) -> list[GroupRow]:
-    def images_of(state: VisitState, value: Any) -> Any:
-        return func.sum(case((Visit.state == state, value), else_=0))
-
-    query = select(
-        key,
-        func.count(),
-        images_of(VisitState.COMPLETED, 1),
-        images_of(VisitState.FAILED, 1),
-        images_of(VisitState.OPEN, 1),
-        func.sum(Visit.images_total),
-        func.sum(Visit.images_failed),
-        images_of(VisitState.COMPLETED, Visit.perimeter),
-    )
-    if _count(session, wanted, most=MANY) <= MANY:
-        query = _hinted(query, wanted)
-    elif access.current().sees_all:
-        query = query.with_hint(Visit, "IGNORE INDEX (ix_visits_time, ix_visits_store)", "mysql")
-    query = query.where(Visit.state.in_(_states(wanted)), *_matches(session, wanted)).group_by(key)
-    return [GroupRow(row[0], "", None, *map(int, row[1:])) for row in session.execute(query)]

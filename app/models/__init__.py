@@ -16,6 +16,7 @@ from app.models.requests import IdempotencyKey
 from app.models.stores import Store
 from app.models.totals import Total
 from app.models.uploads import Report, ReportState, Upload, UploadFile, UploadState
+from app.models.visit_sums import Grain, VisitChange, VisitSum
 from app.models.webhooks import ALL_JOBS, Delivery, DeliveryState, Webhook
 from app.models.workers import Worker
 
@@ -28,6 +29,7 @@ __all__ = [
     "Delivery",
     "DeliveryState",
     "FeedItem",
+    "Grain",
     "IdempotencyKey",
     "Image",
     "ImageState",
@@ -43,7 +45,9 @@ __all__ = [
     "UploadFile",
     "UploadState",
     "Visit",
+    "VisitChange",
     "VisitState",
+    "VisitSum",
     "Webhook",
     "Worker",
 ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
-from app.domain.visit_tables import GroupRow
+from app.domain.visit_groups import GroupRow
 from app.web import formats
 
 WIDTH, HEIGHT = 620, 290

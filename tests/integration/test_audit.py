@@ -58,7 +58,7 @@ def test_books_of_running_and_ended_jobs_balance(app: Flask, half_done: int) -> 
         ("UPDATE jobs SET visits_total = 7 WHERE id = :job", {"job_visits"}),
         ("UPDATE visits SET images_failed = 1 WHERE job_id = :job AND seq = 0", {"visit_counters"}),
         ("UPDATE visits SET perimeter = perimeter + 1000 WHERE job_id = :job AND seq = 0", {"visit_perimeter"}),
-        ("UPDATE visits SET state = 'completed' WHERE job_id = :job AND seq = 1", {"visit_state"}),
+        ("UPDATE visits SET state = 'completed' WHERE job_id = :job AND seq = 1", {"visit_state", "visit_sums"}),
         ("UPDATE images SET perimeter = 9 WHERE job_id = :job AND seq = 59", {"image_half_settled", "visit_perimeter"}),
         ("UPDATE images SET settled_at = NULL WHERE job_id = :job AND seq = 0", {"image_half_settled"}),
         ("UPDATE chunks SET due_at = NULL WHERE job_id = :job AND seq = 5", {"chunk_forgotten", "images_uncovered"}),

@@ -13,6 +13,9 @@ from flask_migrate import downgrade, upgrade
 from sqlalchemy import inspect, text
 
 from app import create_app
+from app.domain import audit, visit_groups
+from app.domain.visit_groups import Group
+from app.domain.visit_tables import Wanted
 from app.extensions import MIGRATIONS, db
 from config import Settings
 from testbed.mariadb import MariaDB
@@ -34,6 +37,8 @@ TABLES = {
     "webhooks",
     "deliveries",
     "feed_items",
+    "visit_sums",
+    "visit_changes",
 }
 
 
@@ -99,6 +104,34 @@ def _created() -> dict[str, str]:
                 name: "\n".join(sorted(line.strip(" ,") for line in sql.split("\n"))) for name, sql in found.items()
             }
     return {name: sql for name, sql in found.items() if name != "alembic_version"}
+
+
+def test_sums_begin_with_the_visits_that_are_there(empty: Flask) -> None:
+    """They are noted in slices of 500 jobs; here are more, with gaps in their numbers."""
+    job = (
+        "INSERT INTO jobs (id, submission, source, state, priority, turn, keep_images, visits_total, images_total,"
+        " images_open, images_done, images_failed, images_cancelled, created_at) VALUES (:id, :name, 'urls',"
+        " 'completed', 5, 0, 0, 2, 2, 0, 2, 0, 0, '2020-09-03 00:00:00.000000')"
+    )
+    visit = (
+        "INSERT INTO visits (job_id, seq, store_id, visited_at, visited_as_sent, state, images_total, images_open,"
+        " images_failed, images_cancelled, perimeter, seconds, version) VALUES (:id, :seq, 'S1',"
+        " '2020-09-02 10:00:00.000000', 'x', :state, 1, 0, 0, 0, 1000, 0.1, 1)"
+    )
+    jobs = [1, 7, *range(10, 510)]
+    with empty.app_context():
+        upgrade(revision="0016")
+        with db.engine.connect().execution_options(is_write=True) as connection:
+            connection.execute(text(job), [{"id": number, "name": str(number)} for number in jobs])
+            rows = [{"id": number, "seq": seq, "state": "completed"} for number in jobs for seq in (0, 1)]
+            connection.execute(text(visit), rows)
+            connection.execute(text(visit), {"id": 7, "seq": 2, "state": "open"})
+            connection.commit()
+        upgrade()
+        [row] = visit_groups.find(Wanted(), Group.DAY)
+        assert (row.completed, row.open, row.perimeter) == (1004, 1, 1_004_000)
+        assert [each for each in audit.run().findings if each.code == audit.SUMS] == []
+        db.engine.dispose()
 
 
 def test_there_is_one_head() -> None:

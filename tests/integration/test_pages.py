@@ -18,7 +18,7 @@ from app import create_app
 from app.domain import keys, transactions
 from app.domain.access import Scope
 from app.domain.keys import NewKey
-from app.domain.visit_tables import Group
+from app.domain.visit_groups import Group
 from app.models import Image as ImageRow
 from config import Settings
 from tests.integration import hands

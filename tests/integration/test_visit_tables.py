@@ -13,9 +13,10 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import event, insert, text
 
-from app.domain import access, transactions, visit_tables
+from app.domain import access, transactions, visit_groups, visit_sums, visit_tables
 from app.domain.access import Caller, Scope
-from app.domain.visit_tables import Group, Sort, VisitRow, Wanted
+from app.domain.visit_groups import Group
+from app.domain.visit_tables import Sort, VisitRow, Wanted
 from app.errors import InvalidRequestError
 from app.extensions import db
 from app.models import Visit, VisitState
@@ -53,6 +54,8 @@ def fill(app: Flask, visits: int = 400, *, seed: int = 7, job_id: int = 1000) ->
         )
     with app.app_context():
         transactions.run(lambda session: session.connection().execute(insert(Visit.__table__), rows))
+        visit_sums.recount()
+        visit_sums.fold(most=100)  # the rest is left beside the sums
 
 
 @pytest.fixture
@@ -111,13 +114,13 @@ def test_filters_narrow_rows_counts_and_groups_alike(filled: Flask, wanted: Want
         assert every(wanted, Sort.NEWEST) == meant
         assert visit_tables.count(wanted, most=1000) == len(meant)
         for group in Group:
-            assert sum(row.visits for row in visit_tables.find_groups(wanted, group)) == len(meant)
+            assert sum(row.visits for row in visit_groups.find(wanted, group)) == len(meant)
 
 
 def test_groups_add_up(filled: Flask) -> None:
     with filled.app_context():
         everything = every(Wanted(), Sort.NEWEST)
-        stores = {row.key: row for row in visit_tables.find_groups(Wanted(), Group.STORE)}
+        stores = {row.key: row for row in visit_groups.find(Wanted(), Group.STORE)}
         assert set(stores) == {*STORES, "NOWHERE"}
         of_one = [row for row in everything if row.store_id == "S05"]
         found = stores["S05"]
@@ -125,22 +128,15 @@ def test_groups_add_up(filled: Flask) -> None:
         assert (found.name, found.area, found.visits) == ("Store 5", "A2", len(of_one))
         assert (found.completed, found.perimeter) == (len(completed), sum(row.perimeter for row in completed))
         assert found.images_failed == found.failed == sum(row.state is VisitState.FAILED for row in of_one)
-        areas = visit_tables.find_groups(Wanted(), Group.AREA)
+        areas = visit_groups.find(Wanted(), Group.AREA)
         assert [row.key for row in areas] == ["A0", "A1", "A2", "A9", None]
-        days = visit_tables.find_groups(Wanted(), Group.DAY)
+        days = visit_groups.find(Wanted(), Group.DAY)
         assert [row.key for row in days] == [date(2020, 9, 1) + timedelta(days=n) for n in reversed(range(40))]
-        weeks = visit_tables.find_groups(Wanted(), Group.WEEK)
+        weeks = visit_groups.find(Wanted(), Group.WEEK)
         assert weeks[-1].key == date(2020, 8, 31)  # a Monday
         assert sum(row.perimeter for row in weeks) == sum(row.perimeter for row in areas)
-        by_failed = visit_tables.find_groups(Wanted(), Group.STORE, sort="failed")
+        by_failed = visit_groups.find(Wanted(), Group.STORE, sort="failed")
         assert [row.failed for row in by_failed] == sorted((row.failed for row in stores.values()), reverse=True)
-
-
-def test_large_groups_are_the_same_read_from_the_table(filled: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    with filled.app_context():
-        by_index = visit_tables.find_groups(Wanted(), Group.DAY)
-        monkeypatch.setattr(visit_tables, "MANY", 10)
-        assert visit_tables.find_groups(Wanted(), Group.DAY) == by_index
 
 
 def test_too_many_to_be_sorted_says_what_to_do(filled: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +181,7 @@ def test_somebody_elses_visits_are_not_there(filled: Flask, client: FlaskClient)
     with filled.test_request_context():
         access.enter(Caller(42, frozenset({Scope.READ})))
         assert visit_tables.last_days() is None
-        assert every(Wanted(), Sort.NEWEST) == [] and visit_tables.find_groups(Wanted(), Group.AREA) == []
+        assert every(Wanted(), Sort.NEWEST) == [] and visit_groups.find(Wanted(), Group.AREA) == []
         access.enter(access.SERVICE)
         assert job_id and len(every(Wanted(), Sort.NEWEST)) == 401
 

@@ -12,9 +12,10 @@ from datetime import date, datetime, time, timedelta
 from flask import Response, request, stream_with_context, url_for
 
 from app import spreadsheets
-from app.domain import overviews, stores, visit_tables
+from app.domain import stores, visit_groups, visit_tables
 from app.domain.stores import StoreFilter
-from app.domain.visit_tables import Group, Sort, Wanted
+from app.domain.visit_groups import Group
+from app.domain.visit_tables import Sort, Wanted
 from app.errors import InvalidRequestError
 from app.models import VisitState
 from app.web import charts
@@ -131,7 +132,7 @@ def get_store(path: schemas.StorePath, query: schemas.StoreQuery) -> Response:
     if start and end and start > end:
         raise InvalidRequestError("start: later than end")
     wanted = Wanted(start, end, store_id=store.id)
-    days = visit_tables.find_groups(wanted, Group.DAY)[::-1]
+    days = visit_groups.find(wanted, Group.DAY)[::-1]
     read = [
         (row.key, row.completed, row.perimeter / row.completed)
         for row in days
@@ -147,8 +148,8 @@ def get_store(path: schemas.StorePath, query: schemas.StoreQuery) -> Response:
         newest=newest[0] if newest else None,
         chart=charts.line([(day, perimeter) for day, _, perimeter in read], "px"),
         read=read,
-        errors=overviews.count_errors(wanted) if newest else [],
-        gaps=visit_tables.gaps(days, at_least=GAP_DAYS),
+        errors=visit_groups.count_errors(wanted) if newest else [],
+        gaps=visit_groups.gaps(days, at_least=GAP_DAYS),
         gap_days=GAP_DAYS,
         visits=visit_tables.find(wanted, sort=Sort.NEWEST, cursor=None, per_page=VISITS_SHOWN).visits,
         states=VisitState,

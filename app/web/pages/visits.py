@@ -12,8 +12,9 @@ from flask import Response, stream_with_context
 from xlsxwriter import Workbook
 
 from app import spreadsheets, times
-from app.domain import stores, visit_tables
-from app.domain.visit_tables import Group, GroupRow, Sort, VisitRow, Wanted
+from app.domain import stores, visit_groups, visit_tables
+from app.domain.visit_groups import Group, GroupRow
+from app.domain.visit_tables import Sort, VisitRow, Wanted
 from app.errors import InvalidRequestError
 from app.models import VisitState
 from app.web.pages import periods
@@ -43,7 +44,7 @@ def find_visits(query: schemas.VisitsQuery) -> Response:
     wanted = _wanted(query, period)
     shown: dict[str, Any] = {}
     if query.group:
-        rows = visit_tables.find_groups(wanted, query.group, sort=query.order)
+        rows = visit_groups.find(wanted, query.group, sort=query.order)
         first = (query.page - 1) * VISITS_A_PAGE
         shown = {"groups": rows[first : first + VISITS_A_PAGE], "groups_total": len(rows)}
     else:
@@ -104,7 +105,7 @@ def _table(query: schemas.VisitsQuery) -> tuple[tuple[str, ...], Iterator[Row]]:
     """Titles and rows; the first rows are read at once, so that what cannot be answered is refused before it begins."""
     wanted = _wanted(query, _period(query))
     if query.group:
-        groups = visit_tables.find_groups(wanted, query.group, sort=query.order)
+        groups = visit_groups.find(wanted, query.group, sort=query.order)
         names = ("store_id", "store_name", "area") if query.group is Group.STORE else (query.group.value,)
         return (*names, *COUNT_TITLES), (_group_cells(row, query.group) for row in groups)
     slices = visit_tables.read(wanted, query.sort)

@@ -6,8 +6,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from app.domain.visit_tables import Group, Sort
-from app.models import ImageState, JobState, VisitState
+from app.domain.visit_groups import Group
+from app.domain.visit_tables import Sort
+from app.models import DeliveryState, ImageState, JobState, VisitState
 from app.web import fields
 from app.web.schemas.base import Request
 
@@ -95,6 +96,32 @@ class VisitsQuery(PeriodQuery):
     order: Literal["visits", "failed", "perimeter"] | None = None
     cursor: str | None = None
     page: int = Field(1, ge=1, le=100_000)
+
+
+class WebhooksQuery(Request):
+    job: int | None = Field(None, ge=1, description="The callback of this job, in place of subscriptions.")
+    cursor: str | None = None
+
+
+class WebhookPath(Request):
+    webhook_id: int
+
+
+class WebhookQuery(Request):
+    state: DeliveryState | None = None
+    cursor: str | None = None
+
+
+class DeliveryPath(Request):
+    delivery_id: int
+
+
+class KeysQuery(Request):
+    cursor: str | None = None
+
+
+class KeyPath(Request):
+    key_id: int
 
 
 class LoginQuery(Request):
