@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.web.pages import control, jobs, logins, overviews, stores, submit, visits
+from app.web.pages import control, jobs, keys, logins, overviews, stores, submit, visits, webhooks
 from app.web.pages.base import blueprint
 
-__all__ = ["blueprint", "control", "jobs", "logins", "overviews", "stores", "submit", "visits"]
+__all__ = ["blueprint", "control", "jobs", "keys", "logins", "overviews", "stores", "submit", "visits", "webhooks"]
