@@ -72,8 +72,8 @@ def start(stop: threading.Event) -> None:
 
 
 def _run(app: Flask, stop: threading.Event) -> None:
-    while not stop.wait(settings.RECOVER_SECONDS):
-        with app.app_context():
+    with app.app_context():
+        while not stop.wait(settings.RECOVER_SECONDS):
             try:
                 while fold() == CHANGES_A_FOLD and not stop.is_set():
                     pass

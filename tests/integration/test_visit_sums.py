@@ -5,18 +5,20 @@ from __future__ import annotations
 import random
 import threading
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import func, select, text
 
-from app.domain import access, audit, jobs, purges, transactions, visit_groups, visit_sums, visit_tables
+from app.domain import access, audit, jobs, purges, recover, transactions, visit_groups, visit_sums, visit_tables
 from app.domain.access import Caller, Scope
 from app.domain.plans import NewJob, NewVisit
 from app.domain.visit_groups import Group
 from app.domain.visit_tables import Sort, Wanted
 from app.models import JobSource, VisitChange, VisitState, VisitSum
+from testbed.processes import wait_for
 from tests.integration import hands
 from tests.integration.test_visit_tables import BEGIN, STORES, fill
 
@@ -152,6 +154,31 @@ def test_two_that_add_up_at_once_add_nothing_twice(app: Flask, client: FlaskClie
     for thread in threads:
         thread.join(60)
     assert sum(folded) == 300
+    hands.expect_books_balanced(app)
+
+
+def test_the_recover_loop_adds_up(make_app: Callable[..., Flask]) -> None:
+    app = make_app(RECOVER_SECONDS=0.05)
+    hands.add_stores(app)
+    hands.submit(app.test_client(), hands.visit("S_UNKNOWN"))
+    stop = threading.Event()
+
+    def loop() -> None:
+        with app.app_context():
+            recover.run(stop)
+
+    def noted() -> int:
+        with app.app_context():
+            return transactions.read(lambda session: session.scalar(select(func.count()).select_from(VisitChange))) or 0
+
+    assert noted() == 1
+    thread = threading.Thread(target=loop)
+    thread.start()
+    try:
+        wait_for(lambda: noted() == 0, 30)
+    finally:
+        stop.set()
+        thread.join()
     hands.expect_books_balanced(app)
 
 
