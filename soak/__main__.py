@@ -1,5 +1,6 @@
 """``python -m soak``: MINUTES (60) long, RATE images a second (by default half of what it can), a fault every
-FAULT_SECONDS (60). Writes build/soak.svg and build/soak.md; exits with 1 if something is wrong."""
+FAULT_SECONDS (60). Writes build/soak.svg, build/soak.md and, as it runs, build/soak.csv; exits with 1 if something is
+wrong."""
 
 from __future__ import annotations
 
@@ -7,9 +8,11 @@ import os
 import sys
 import tempfile
 import time
+from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from soak.load import Load
 from soak.plot import svg
@@ -20,6 +23,10 @@ BUILD = Path(__file__).resolve().parents[1] / "build"
 CALIBRATION_IMAGES = 5000
 DRAIN_SECONDS = 180.0
 LOOK_SECONDS = 2.0
+OPEN = (
+    "SELECT (SELECT COUNT(*) FROM jobs WHERE state = 'ongoing'),"
+    " (SELECT COUNT(*) FROM deliveries WHERE state = 'pending')"
+)
 
 
 @dataclass
@@ -32,7 +39,14 @@ class Report:
     problems: list[str]
 
 
-def run(minutes: float, rate: float | None, fault_seconds: float, *, expects_no_growth: bool = True) -> Report:
+def run(
+    minutes: float,
+    rate: float | None,
+    fault_seconds: float,
+    *,
+    samples: TextIO | None = None,
+    expects_no_growth: bool = True,
+) -> Report:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="imagejobs-soak-")))
         scene = Scene(folder)
@@ -42,7 +56,7 @@ def run(minutes: float, rate: float | None, fault_seconds: float, *, expects_no_
         if rate is None:
             rate = _capacity(scene) / 2
             print(f"half of what it can: {rate:.0f} images a second", flush=True)
-        load, watch, faults = Load(scene, rate), Watch(scene), Faults(scene, fault_seconds)
+        load, watch, faults = Load(scene, rate), Watch(scene, samples), Faults(scene, fault_seconds)
         begun = time.monotonic()
         load.start()
         try:
@@ -53,7 +67,7 @@ def run(minutes: float, rate: float | None, fault_seconds: float, *, expects_no_
                 _step(scene, watch, faults, is_over=True)
         finally:
             load.stop()
-        problems = _drain(scene, watch, faults) + load.failures[:10]
+        problems = _drain(scene, faults) + load.failures[:10]
         if audit := scene.audit():
             problems.append(audit)
         problems += [*_wrong_jobs(scene, load), *scene.deaths.values()]
@@ -63,21 +77,22 @@ def run(minutes: float, rate: float | None, fault_seconds: float, *, expects_no_
         return Report(minutes, rate, struck, load, watch, problems)
 
 
-def _step(scene: Scene, watch: Watch, faults: Faults, *, is_over: bool = False) -> None:
+def _step(scene: Scene, watch: Watch | None, faults: Faults, *, is_over: bool = False) -> None:
     until = time.monotonic() + LOOK_SECONDS
     while time.monotonic() < until:
         faults.do_due(is_over=is_over)
         scene.tend()
         time.sleep(0.1)
     _take_results(scene)
-    watch.look()
+    if watch is not None:
+        watch.look()
 
 
 def _take_results(scene: Scene) -> None:
-    """The consumer of queue:images, which else would fill up and hold its writers back."""
+    """The consumer of the lists, which else would fill up and hold their writers back."""
     try:
         with scene.redis.client() as client:
-            client.delete("queue:images")
+            client.delete("queue:images", "queue:batch")
     except OSError:
         pass
     except Exception as error:  # Redis was killed on purpose
@@ -98,24 +113,28 @@ def _capacity(scene: Scene) -> float:
     return CALIBRATION_IMAGES / (time.monotonic() - begun)
 
 
-def _drain(scene: Scene, watch: Watch, faults: Faults) -> list[str]:
+def _drain(scene: Scene, faults: Faults) -> list[str]:
     deadline = time.monotonic() + DRAIN_SECONDS
     while time.monotonic() < deadline:
-        _step(scene, watch, faults, is_over=True)
-        if faults.is_quiet and scene.mariadb.execute(
-            "SELECT COUNT(*) FROM jobs WHERE state = 'ongoing'", database="soak"
-        ) == [(0,)]:
+        _step(scene, None, faults, is_over=True)
+        if faults.is_quiet and not any(scene.mariadb.execute(OPEN, database="soak")[0]):
             return []
-    return [f"jobs were still open {DRAIN_SECONDS:g} s after the last was submitted"]
+    return [f"jobs were still open, or webhooks not sent, {DRAIN_SECONDS:g} s after the last job was submitted"]
 
 
 def _wrong_jobs(scene: Scene, load: Load) -> list[str]:
-    """Every job that was accepted is there once, with all its images done."""
+    """Every job that was accepted is there once, with all its images done, and whoever subscribed was told."""
     rows = scene.mariadb.execute("SELECT id, state, images_done, images_total FROM jobs", database="soak")
     found = {row[0]: row[1:] for row in rows}
     wrong = [f"job {job} is {found.get(job)}" for job in load.jobs if found.get(job, ("", 0, 1))[0] != "completed"]
+    others = Counter(state for state, *_ in found.values())
+    if set(others) - {"completed", "cancelled"} or others["cancelled"] > load.broken_off:
+        wrong.append(f"jobs by state: {dict(others)}, where {load.broken_off} answers that waited for theirs broke off")
     if len(set(load.jobs)) != len(load.jobs):
         wrong.append("a job's number was given out twice")
+    told = {message.json["data"]["job_id"] for message in scene.receiver.messages}
+    if untold := set(load.jobs) - told:
+        wrong.append(f"nobody was told of {len(untold)} jobs, {sorted(untold)[:5]} among them")
     return wrong[:10]
 
 
@@ -151,8 +170,9 @@ def summary(report: Report) -> str:
 def main() -> int:
     rate = os.environ.get("RATE")
     minutes, fault_seconds = float(os.environ.get("MINUTES") or 60), float(os.environ.get("FAULT_SECONDS") or 60)
-    report = run(minutes, float(rate) if rate else None, fault_seconds)
     BUILD.mkdir(exist_ok=True)
+    with (BUILD / "soak.csv").open("w") as samples:
+        report = run(minutes, float(rate) if rate else None, fault_seconds, samples=samples)
     (BUILD / "soak.md").write_text(summary(report))
     title = f"{report.minutes:g} minutes at {report.rate:.0f} images a second, a fault every {fault_seconds:g} s"
     (BUILD / "soak.svg").write_text(svg(report.watch.samples, report.faults, title))

@@ -1,5 +1,6 @@
 """The service in the shape of production, on loopback: nginx with TLS, gunicorn on a socket, two workers, recover,
-deliver, MariaDB and Redis. The first worker and the web server are never killed: it is their memory that is watched."""
+deliver, MariaDB and Redis, a host of images and a receiver of webhooks. The first worker and the web server are never
+killed: it is their memory that is watched."""
 
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ from testbed import processes
 from testbed.mariadb import MariaDB
 from testbed.nginx import Front
 from testbed.processes import PROJECT, Process, wait_for
+from testbed.receiver import Receiver
 from testbed.redis import Redis
 
 DATABASE = "soak"
@@ -33,12 +35,13 @@ class Scene:
         self.folder = folder
         self.mariadb, self.redis = MariaDB(), Redis()
         self.host = Host(pictures(folder, PICTURES))
+        self.receiver = Receiver()
         self.workers: list[Worker] = []
         self.parts: dict[str, Process] = {}
         self.deaths: dict[int, str] = {}
 
     def start(self, stack: ExitStack) -> None:
-        for server in (self.mariadb, self.redis, self.host):
+        for server in (self.mariadb, self.redis, self.host, self.receiver):
             stack.enter_context(server)
         self.environment = {
             "DATABASE_URL": self.mariadb.create_database(DATABASE),
@@ -58,6 +61,12 @@ class Scene:
         (self.folder / "files").mkdir(exist_ok=True)
         self.front = stack.enter_context(Front(f"unix:{self.folder}/web.sock", files=self.folder / "files"))
         self.headers = {"Authorization": f"Bearer {key}"}
+        self._subscribe()
+
+    def _subscribe(self) -> None:
+        wanted = {"url": self.receiver.url("/hook"), "events": ["job.completed", "job.failed"]}
+        with self.session() as session:
+            session.post(f"{self.front.url}/api/webhooks", json=wanted, timeout=30).raise_for_status()
 
     def _run(self, *argv: str) -> str:
         env = os.environ | self.environment
@@ -152,11 +161,12 @@ class Fault:
                 scene.parts["recover"].start()
 
 
+# Once and early: a web process that is new every nine minutes would hide what it loses.
+FIRST = Fault("web reloaded")
 FAULTS = (
     Fault("worker killed"),
     Fault("redis flushed"),
     Fault("worker frozen", 5),
-    Fault("web reloaded"),
     Fault("mariadb killed", 5),
     Fault("worker stopped in order"),
     Fault("nginx reloaded"),
@@ -180,7 +190,7 @@ class Faults:
             self._undo[1].undo(self._scene)
             self._undo = None
         if not is_over and now >= self._next_at and not self._undo:
-            fault = FAULTS[len(self.struck) % len(FAULTS)]
+            fault = FAULTS[(len(self.struck) - 1) % len(FAULTS)] if self.struck else FIRST
             fault.strike(self._scene)
             self.struck.append((now, fault.name))
             self._undo = (now + fault.seconds, fault) if fault.seconds else None

@@ -6,7 +6,9 @@ import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+
+from redis import RedisError
 
 from soak.scene import DATABASE, Scene
 
@@ -24,8 +26,11 @@ class Sample:
 
 
 class Watch:
-    def __init__(self, scene: Scene) -> None:
+    """Every sample is also a line of ``file``, as it comes."""
+
+    def __init__(self, scene: Scene, file: TextIO | None = None) -> None:
         self._scene = scene
+        self._file = file
         self._begun = time.monotonic()
         self.samples: list[Sample] = []
 
@@ -33,13 +38,22 @@ class Watch:
         now = time.monotonic() - self._begun
         parts = {name: process.pid for name, process in self._scene.parts.items() if process.is_alive}
         parts |= {"worker": self._scene.workers[0].process.pid, "nginx": self._scene.front.pid}
+        children: list[int] = []
         for name, pid in parts.items():
             family = _family(pid)
+            children += filter(_decodes, family)
+            family = [each for each in family if each not in children]
             self._note(now, name, "MB", sum(map(_own_memory, family)) / 1e6)
             self._note(now, name, "files", sum(map(_open_files, family)))
+        if children:
+            # They come with work and go two minutes after it, so their number says nothing.
+            self._note(now, "a decoder", "MB", statistics.mean(map(_own_memory, children)) / 1e6)
+            self._note(now, "a decoder", "files", statistics.mean(map(_open_files, children)))
         rows = self._try_find("SHOW GLOBAL STATUS LIKE 'Threads_connected'")
         if rows:
             self._note(now, "mariadb", "connections", float(rows[0][1]))
+        if (clients := self._clients_of_redis()) is not None:
+            self._note(now, "redis", "connections", clients)
         rows = self._try_find(
             "SELECT COALESCE(SUM(images_open), 0), COALESCE(SUM(images_total), 0) FROM jobs WHERE id > 0"
         )
@@ -49,12 +63,21 @@ class Watch:
 
     def _note(self, seconds: float, part: str, unit: str, value: float) -> None:
         self.samples.append(Sample(seconds, part, unit, value))
+        if self._file is not None:
+            print(f"{seconds:.1f},{part},{unit},{value:.2f}", file=self._file, flush=True)
 
     def _try_find(self, statement: str) -> list[tuple[Any, ...]] | None:
         try:
             return self._scene.mariadb.execute(statement, database=DATABASE)
         except Exception:  # noqa: BLE001  # it was killed on purpose; the next look finds it again
             return None
+
+    def _clients_of_redis(self) -> float | None:
+        try:
+            with self._scene.redis.client() as client:
+                return float(client.info("clients")["connected_clients"])
+        except RedisError:
+            return None  # as above
 
     def growth(self) -> dict[tuple[str, str], tuple[float, float]]:
         """By part and unit: the median of the second fifth of the time, and that of the last."""
@@ -88,6 +111,13 @@ def _family(pid: int) -> list[int]:
         except OSError:
             continue
     return found
+
+
+def _decodes(pid: int) -> bool:
+    try:
+        return b"app.decoding.child" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def _own_memory(pid: int) -> float:
