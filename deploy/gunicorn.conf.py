@@ -13,6 +13,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 # The `gunicorn` script does not look for modules in the current folder before it has read this file.
 sys.path.insert(0, str(PROJECT))
 
+from app import memory  # noqa: E402
 from config import Settings  # noqa: E402
 
 settings = Settings.from_env()
@@ -65,6 +66,16 @@ SILENCE_SECONDS = 30
 def on_starting(server):
     """Called once, before there are workers: they count requests together in this folder, also when one is replaced."""
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = server.metrics_folder = tempfile.mkdtemp("-metrics", "imagejobs-", MEMORY)
+
+
+def post_fork(server, worker):
+    """Called in each worker, before it loads the service and has threads."""
+    memory.share_arenas()
+
+
+def post_worker_init(worker):
+    """Called in each worker once it has loaded the service."""
+    memory.leave_alone_what_stays()
 
 
 def on_exit(server):

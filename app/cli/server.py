@@ -10,6 +10,7 @@ import click
 import structlog
 from flask import Flask
 
+from app import memory
 from app.domain import purges, recover, sender
 from app.errors import SettingError, StorageError, UnavailableError
 from app.runtime import create_runtime
@@ -22,7 +23,7 @@ HOUR_SECONDS = 3600.0
 def recover_command() -> None:
     """Find dropped work and ring for it, until stopped (one such process is enough; two do no harm)."""
     stop = _stopped_by_signals()
-    with _app().app_context():
+    with _staying_app().app_context():
         recover.run(stop)
 
 
@@ -30,7 +31,7 @@ def recover_command() -> None:
 def deliver_command() -> None:
     """Send webhooks, until stopped (one such process is enough; two share the work)."""
     stop = _stopped_by_signals()
-    with _app().app_context():
+    with _staying_app().app_context():
         sender.run(stop)
 
 
@@ -79,6 +80,13 @@ def _purge_every(seconds: float, days: float) -> None:
             log.warning("not purged", reason=str(error))
         if stop.wait(seconds):
             return
+
+
+def _staying_app() -> Flask:
+    memory.share_arenas()
+    app = _app()
+    memory.leave_alone_what_stays()
+    return app
 
 
 def _app() -> Flask:
