@@ -1,10 +1,11 @@
 """``python -m soak``: MINUTES (60) long, RATE images a second (by default half of what it can), a fault every
-FAULT_SECONDS (60). Writes build/soak.svg, build/soak.md and, as it runs, build/soak.csv; exits with 1 if something is
-wrong."""
+FAULT_SECONDS (60). Writes build/soak.svg, build/soak.md, as it runs build/soak.csv, and logs beside; exits with 1 if something
+is wrong."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -12,7 +13,6 @@ from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 from soak.load import Load
 from soak.plot import svg
@@ -44,14 +44,18 @@ def run(
     rate: float | None,
     fault_seconds: float,
     *,
-    samples: TextIO | None = None,
+    build: Path | None = None,
     expects_no_growth: bool = True,
 ) -> Report:
+    """``build`` gets soak.csv as it runs, and what the parts have logged."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="imagejobs-soak-")))
         scene = Scene(folder)
         stack.callback(scene.mariadb.close)
         stack.callback(scene.redis.close)
+        if build is not None:
+            stack.callback(_keep_logs, folder, build)
+        samples = stack.enter_context((build / "soak.csv").open("w")) if build is not None else None
         scene.start(stack)
         if rate is None:
             rate = _capacity(scene) / 2
@@ -75,6 +79,11 @@ def run(
             problems += watch.grown()
         struck = [(at - begun, name) for at, name in faults.struck]
         return Report(minutes, rate, struck, load, watch, problems)
+
+
+def _keep_logs(folder: Path, build: Path) -> None:
+    for log in folder.glob("*.log"):
+        shutil.copy(log, build / f"soak-{log.name}")
 
 
 def _step(scene: Scene, watch: Watch | None, faults: Faults, *, is_over: bool = False) -> None:
@@ -171,8 +180,7 @@ def main() -> int:
     rate = os.environ.get("RATE")
     minutes, fault_seconds = float(os.environ.get("MINUTES") or 60), float(os.environ.get("FAULT_SECONDS") or 60)
     BUILD.mkdir(exist_ok=True)
-    with (BUILD / "soak.csv").open("w") as samples:
-        report = run(minutes, float(rate) if rate else None, fault_seconds, samples=samples)
+    report = run(minutes, float(rate) if rate else None, fault_seconds, build=BUILD)
     (BUILD / "soak.md").write_text(summary(report))
     title = f"{report.minutes:g} minutes at {report.rate:.0f} images a second, a fault every {fault_seconds:g} s"
     (BUILD / "soak.svg").write_text(svg(report.watch.samples, report.faults, title))

@@ -121,10 +121,10 @@ def _decodes(pid: int) -> bool:
 
 
 def _own_memory(pid: int) -> float:
-    """Bytes that it shares with nobody: a share of what others map too would change when one of those ends."""
+    """Bytes that no file is behind: what is mapped of libraries is others' too, or not, as those come and go."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        return sum(1024.0 * int(line.split()[1]) for line in lines if line.startswith("Private_"))
+        return sum(1024.0 * int(line.split()[1]) for line in lines if line.startswith("Anonymous:"))
     except (OSError, ValueError):
         return 0.0
 
