@@ -1,6 +1,6 @@
 """``python -m soak``: MINUTES (60) long, RATE images a second (by default half of what it can), a fault every
-FAULT_SECONDS (60). Writes build/soak.svg, build/soak.md, as it runs build/soak.csv, and logs beside; exits with 1 if something
-is wrong."""
+FAULT_SECONDS (60). Writes build/soak.svg, soak.md, the samples as soak.csv, and what the parts have logged; exits with
+1 if something is wrong."""
 
 from __future__ import annotations
 
