@@ -86,6 +86,11 @@ class Settings(BaseModel):
 
     WEB_THREADS: int = Field(8, ge=1, le=256, description="Threads of a web process.")
     WORKER_PROCESSES: int = Field(2, ge=1, le=256, description="Worker processes started by `make run`.")
+    WEB_DOORS: str = Field(
+        "",
+        description="Doors (by comma: `urls`, `batches`, `manifests`, `images`, `uploads`) that a web server serves, "
+        "and no others. Empty: all.",
+    )
     WORKER_SOURCES: str = Field(
         "",
         description="Doors (by comma, e.g. `manifests`) whose jobs a worker takes, and no others, by a queue of "
@@ -391,6 +396,10 @@ class Settings(BaseModel):
     @property
     def storage_url(self) -> str:
         return self.STORAGE_URL or (self.DATA_DIR.resolve() / "files").as_uri()
+
+    @property
+    def web_doors(self) -> tuple[str, ...]:
+        return tuple(_listed(self.WEB_DOORS))
 
     @property
     def worker_sources(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from app.web import (
     bodies,
     detections,
     docs,
+    doors,
     envelope,
     files,
     gates,
@@ -42,7 +43,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     Raises SettingError. Nothing connects before the first use.
     """
     settings = settings or Settings.from_env()
-    app = Api(__name__)
+    app = Api(__name__, closed=doors.closed(settings))
     runtime.bind(app, settings)
     app.config["MAX_CONTENT_LENGTH"] = settings.BODY_MAX_BYTES
     app.request_class = bodies.WholeRequest

@@ -28,9 +28,8 @@ def keep_freed_bodies() -> None:
 def share_arenas() -> None:
     """Have glibc serve all threads from two arenas; to be called before there are threads.
 
-    Each thread would else get one of its own, which keeps what the largest answer of that thread took: with eight
-    threads a web process holds eight times that, and goes on growing for as long as a thread has not met its largest.
-    Does nothing outside glibc.
+    Each thread would else get one of its own, which keeps what the largest answer of that thread took: a web process of
+    eight threads held 219 MB after a minute of lists and submits of all sizes, and so 202. Does nothing outside glibc.
     """
     _set(_M_ARENA_MAX, ARENAS)
 
@@ -44,9 +43,7 @@ def _set(parameter: int, value: int) -> None:
 def leave_alone_what_stays() -> None:
     """Have the collector pass over what has been loaded by now; to be called once, when a process has started.
 
-    A full collection would else look through 150,000 objects of imported modules again and again, 80 ms each time; and
-    since Python puts it off until a quarter as many have been added, garbage in circles, such as errors with their
-    frames, would lie around by the megabyte.
+    A full collection would else look through 150,000 objects of imported modules again and again, 80 ms each time.
     """
     gc.collect()
     gc.freeze()

@@ -84,9 +84,7 @@ def _purge_every(seconds: float, days: float) -> None:
 
 def _staying_app() -> Flask:
     memory.share_arenas()
-    app = _app()
-    memory.leave_alone_what_stays()
-    return app
+    return _app()
 
 
 def _app() -> Flask:

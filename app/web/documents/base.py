@@ -8,7 +8,7 @@ from typing import Any
 from flask_openapi import Info, OpenAPI
 from pydantic import BaseModel
 
-from app.web import auth
+from app.web import auth, doors
 from app.web.schemas.base import ErrorAnswer
 
 VERSION = "3.1.1"  # of OpenAPI
@@ -38,9 +38,13 @@ WITHOUT_ACCESS = {
 
 
 class Api(OpenAPI):
-    """A Flask app that describes itself, without the error answers that flask-openapi assumes of every route."""
+    """A Flask app that describes itself, without the error answers that flask-openapi assumes of every route.
 
-    def __init__(self, name: str) -> None:
+    Routes of doors that are ``closed`` are neither served nor described.
+    """
+
+    def __init__(self, name: str, *, closed: tuple[str, ...] = ()) -> None:
+        self._closed = closed
         super().__init__(
             name,
             info=INFO,
@@ -51,6 +55,10 @@ class Api(OpenAPI):
         )
         self.openapi_version = VERSION
 
+    def add_url_rule(self, rule: str, endpoint: str | None = None, *args: Any, **options: Any) -> None:
+        if not doors.is_closed(endpoint or "", self._closed):
+            super().add_url_rule(rule, endpoint, *args, **options)
+
     def generate_spec_json(self) -> None:
         super().generate_spec_json()
         self.spec_json["components"]["securitySchemes"] = {KEY: SECURITY_SCHEME}
@@ -59,6 +67,11 @@ class Api(OpenAPI):
             for rule in self.url_map.iter_rules()
             for method in rule.methods or ()
         }
+        described = {
+            path: {method: operation for method, operation in methods.items() if (path, method) in endpoints}
+            for path, methods in self.spec_json["paths"].items()
+        }
+        self.spec_json["paths"] = {path: methods for path, methods in described.items() if methods}
         for path, methods in self.spec_json["paths"].items():
             for method, operation in methods.items():
                 operation["responses"].pop(UNUSED_STATUS, None)
