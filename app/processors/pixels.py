@@ -13,6 +13,8 @@ from app.processors.image_file import ImageFile
 
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 ONE_CHANNEL = ("1", "L", "LA", "La")
+# Pillow converts these to one mode only, and from there to any.
+STEPS = {"LAB": "RGB", "La": "LA"}
 
 
 def rgb(img_obj: ImageFile) -> Image.Image:
@@ -42,6 +44,8 @@ def orientation(image: Image.Image) -> int:
 
 def _in_8_bits(image: Image.Image) -> Image.Image:
     image.load()
+    if image.mode in STEPS:
+        return image.convert(STEPS[image.mode])
     # Pillow cuts these off at 255 where it converts them: nearly every pixel would be white.
     if image.mode in SIXTEEN_BITS:
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))

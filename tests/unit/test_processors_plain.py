@@ -148,13 +148,6 @@ def test_the_smallest_images_have_finite_numbers(processor: object, size: tuple[
     assert all(math.isfinite(number) for number in numbers)
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I", "F", "I;16"])
-@pytest.mark.parametrize("processor", ALL)
-def test_every_mode_is_read(processor: object, mode: str) -> None:
-    format = "PNG" if mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16") else "TIFF"
-    assert processor.execute(image_file(Image.new(mode, (20, 10)), format)) is not None  # type: ignore[attr-defined]
-
-
 @pytest.mark.parametrize("processor", [average_pixel, tensor, perceptual_hash, quality])
 def test_a_cut_picture_fails_where_its_pixels_are_needed(processor: object) -> None:
     body = photo("coffee.png")
