@@ -11,10 +11,9 @@ from sqlalchemy import ColumnElement, exists, select
 from sqlalchemy.orm import Session
 
 from app.domain import access, files, jobs, stores, transactions
-from app.domain.claims import PRIORITY_NORMAL
 from app.domain.files import Staging
 from app.domain.idempotency import Idempotency
-from app.domain.jobs import Created, NewImage, NewJob
+from app.domain.jobs import NOTHING_ASKED, Created, JobOptions, NewImage, NewJob
 from app.errors import DecodeError, InvalidRequestError, NotFoundError, TooLargeError, TooManyImagesError
 from app.extensions import settings
 from app.models import Image, Job, JobSource
@@ -35,12 +34,6 @@ class Photo:
     store_name: str
     camera_id: str
     barcode: str
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    priority: int = PRIORITY_NORMAL
-    processors: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +66,21 @@ class Batch:
 
 
 def create(
-    photos: Iterable[Photo], name: Callable[[], Idempotency | None] = lambda: None, options: Options = Options()
+    photos: Iterable[Photo], name: Callable[[], Idempotency | None] = lambda: None, options: JobOptions = NOTHING_ASKED
 ) -> Created:
     """Store the photos as they come and create their job; ``name`` is asked once there are no more.
 
     One that cannot be taken ends it, and nothing is kept. Raises InvalidRequestError with the item's place,
     TooLargeError, TooManyImagesError, StorageError, and what ``photos`` and ``jobs.create`` raise.
     """
-    jobs.known_processors(options.processors)
+    jobs.check(options)
     with Staging() as staged:
         images = [_stage(staged, seq, photo) for seq, photo in enumerate(photos)]
         if not images:
             raise InvalidRequestError("body: there is no image in it")
         known = stores.find_unique({str(image.store_name) for image in images})
         images = [replace(image, store_id=known.get(str(image.store_name).strip())) for image in images]
-        new = NewJob(JobSource.BATCHES, images=images, priority=options.priority, processors=options.processors)
+        new = NewJob(JobSource.BATCHES, images=images, **options.fields())
         return staged.keep_if_new(lambda: jobs.create(new, name()))
 
 

@@ -14,6 +14,8 @@ from app import processors, queues
 from app.domain import access, backlog, cursors, idempotency, outbox, totals, transactions, visit_changes, webhooks
 from app.domain.idempotency import Idempotency
 from app.domain.plans import CHUNKS_A_JOB, Plan
+from app.domain.plans import NOTHING_ASKED as NOTHING_ASKED
+from app.domain.plans import JobOptions as JobOptions
 from app.domain.plans import NewImage as NewImage
 from app.domain.plans import NewJob as NewJob
 from app.domain.plans import NewVisit as NewVisit
@@ -55,8 +57,7 @@ def create(new: NewJob, name: Idempotency | None = None) -> Created:
     images, most = new.images_total, settings.JOB_MAX_IMAGES
     if images > most:
         raise TooManyImagesError(f"{images} images are more than the {most} that a job may have")
-    if new.callback_url:
-        webhooks.check(new.callback_url, "callback_url")
+    check(new)
     new = replace(new, processors=known_processors(new.processors))
     submission = uuid.uuid4().hex
     created = idempotency.run(lambda session: _create(session, new, name, submission))
@@ -100,6 +101,13 @@ def _find_created(session: Session, name: Idempotency | None, submission: str) -
         return Created(job.id, True, chunks=CHUNKS_A_JOB if job.images_open else 0)
     first = idempotency.recall(session, name)
     return Created(first.job_id, False) if first else None
+
+
+def check(asked: JobOptions | NewJob) -> None:
+    """Whether what is asked of a job can be done, before anything is stored. Raises InvalidRequestError."""
+    known_processors(asked.processors)
+    if asked.callback_url:
+        webhooks.check(asked.callback_url, "callback_url")
 
 
 def known_processors(names: Sequence[str] | None) -> list[str] | None:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from itertools import takewhile
 from typing import Any, BinaryIO, cast
@@ -21,7 +22,7 @@ from app import manifestfile
 from app.domain import cancellations, jobs, transactions
 from app.domain.feeds import Feed, Queue
 from app.domain.idempotency import Idempotency
-from app.domain.jobs import Created, NewImage, NewJob
+from app.domain.jobs import NOTHING_ASKED, Created, JobOptions, NewImage, NewJob
 from app.errors import ConflictError, ManifestError, TooManyImagesError, UnavailableError, UnprocessableError
 from app.extensions import settings
 from app.fetching import urls
@@ -65,21 +66,29 @@ def open_named(filepath: object) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def create(manifest: BinaryIO, feed: Feed | None, name: Idempotency | None = None) -> Created:
+def create(
+    manifest: BinaryIO, feed: Feed | None, name: Idempotency | None = None, options: JobOptions = NOTHING_ASKED
+) -> Created:
     """Create a job of the rows of a manifest, of which the images are told as ``feed`` says.
 
     Raises ManifestError, TooManyImagesError, TooLargeError, and what ``jobs.create`` raises.
     """
+    jobs.check(options)
     images = _images(manifest, settings.JOB_MAX_IMAGES)
-    processors = [tensor.NAME] if feed and feed.queue is Queue.BATCH else None
-    return jobs.create(NewJob(JobSource.MANIFESTS, images=images, processors=processors, feed=feed), name)
+    if feed and feed.queue is Queue.BATCH:
+        options = replace(options, processors=[*(options.processors or ()), tensor.NAME])
+    return jobs.create(NewJob(JobSource.MANIFESTS, images=images, feed=feed, **options.fields()), name)
 
 
-def create_waited_for(manifest: BinaryIO, name: Idempotency | None = None) -> Created:
+def create_waited_for(
+    manifest: BinaryIO, name: Idempotency | None = None, options: JobOptions = NOTHING_ASKED
+) -> Created:
     """The same for a job of which the answer is waited for; its rows have a bound of their own."""
+    jobs.check(options)
     most = min(settings.MANIFEST_MAX_WAITED_ROWS, settings.JOB_MAX_IMAGES)
     beyond = " that are answered at once: post it to /api/v1/images_info_async/"
-    return jobs.create(NewJob(JobSource.MANIFESTS, images=_images(manifest, most, beyond)), name)
+    images = _images(manifest, most, beyond)
+    return jobs.create(NewJob(JobSource.MANIFESTS, images=images, **options.fields()), name)
 
 
 class _Images(Collection[NewImage]):

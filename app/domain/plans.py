@@ -63,6 +63,24 @@ class NewImage:
     results: dict[str, Any] | None = None  # by processor: {"version", "result" or "error"}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobOptions:
+    """What a client may ask of its job, whichever door it comes in by; the fields of a NewJob of the same names."""
+
+    priority: int = PRIORITY_NORMAL
+    client_metadata: dict[str, Any] | None = None
+    processors: Sequence[str] | None = None
+    keep_images: bool = False
+    callback_url: str | None = None
+    callback_secret: str | None = None  # None has one made
+
+    def fields(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+NOTHING_ASKED = JobOptions()
+
+
 @dataclass(frozen=True, slots=True)
 class NewJob:
     """A job of the caller's has either visits or images of its own; ``processors`` None measures the images only.

@@ -21,7 +21,7 @@ from app import processors
 from app.domain import access, decoding, files, jobs, transactions
 from app.domain.files import Staging, StoredFile
 from app.domain.idempotency import Idempotency
-from app.domain.jobs import NewImage, NewJob
+from app.domain.jobs import NOTHING_ASKED, JobOptions, NewImage, NewJob
 from app.errors import DecodeError, NotFoundError, UnavailableError
 from app.extensions import settings
 from app.models import Image, ImageState, Job, JobSource
@@ -44,15 +44,16 @@ class Single:
     error: str | None
     results: dict[str, Any]
     uploaded_at: datetime
+    callback_secret: str | None = None  # where it was created just now, and one was made
 
 
 @dataclass(frozen=True, slots=True)
 class NewSingle:
-    """``processors`` None: all that are registered."""
+    """Without processors among its options it gets all that are registered."""
 
     body: bytes
     name: str
-    processors: Sequence[str] | None = None
+    options: JobOptions = NOTHING_ASKED
     is_waited_for: bool = True
 
 
@@ -62,15 +63,17 @@ def create(new: NewSingle, name: Idempotency | None = None) -> Single:
     Raises DecodeError where it is no image that is read here, TooLargeError, StorageError, and what ``jobs.create``
     raises; UnavailableError, too, where too many wait already.
     """
-    wanted = jobs.known_processors(new.processors) or [processor.NAME for processor in processors.REGISTERED]
+    jobs.check(new.options)
+    names = jobs.known_processors(new.options.processors)
+    wanted = names or [processor.NAME for processor in processors.REGISTERED]
     with Staging() as staged:
         image = replace(staged.add(new.body, prefix=PREFIX, suffix=""), client_ref=new.name)
         if new.is_waited_for:
             with _place():
                 image = _work_on(image, new.body, wanted)
-        job = NewJob(JobSource.IMAGES, images=[image], processors=wanted)
+        job = NewJob(JobSource.IMAGES, images=[image], **replace(new.options, processors=wanted).fields())
         created = staged.keep_if_new(lambda: jobs.create(job, name))
-    return _read(Job.id == created.job_id)[0]
+    return replace(_read(Job.id == created.job_id)[0], callback_secret=created.callback_secret)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from flask_openapi import APIBlueprint, Tag
 
 from app import times
 from app.domain import batches, files
-from app.domain.batches import Batch, BatchFilter, Options, Photo
+from app.domain.batches import Batch, BatchFilter, Photo
 from app.errors import InvalidRequestError
 from app.extensions import settings
 from app.models import Image
@@ -23,6 +23,7 @@ from app.web.files import file_name, send, wanted_key
 from app.web.requests import StreamedBody, answer, read_part, validated
 from app.web.schemas import batches as schemas
 from app.web.schemas.files import PhotoPath
+from app.web.schemas.options import OptionsQuery
 
 blueprint = APIBlueprint("batches", __name__, abp_tags=[Tag(name="batches", description="Photos from cameras")])
 
@@ -33,12 +34,13 @@ SPACES = "\r\n\t "
 
 @blueprint.post("/upload_image_batch", **documents.upload)
 @validated
-def upload(query: schemas.BatchOptions) -> Response:
+def upload(query: OptionsQuery) -> Response:
     """Store a list of photos with what their cameras know of them; they are worked on afterwards."""
     body = StreamedBody(settings.UPLOAD_MAX_BYTES)
-    names = [name.strip() for name in query.processors.split(",")] if query.processors else None
-    created = batches.create(_photos(body), body.idempotency, Options(query.priority, names))
+    created = batches.create(_photos(body), body.idempotency, query.as_options())
     shown = schemas.BatchCreated(success=True, batch_id=_batch_id(created.job_id), job_id=created.job_id)
+    if created.callback_secret:
+        shown.callback_secret = created.callback_secret
     return answer(shown)
 
 

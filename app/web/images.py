@@ -37,8 +37,7 @@ FORM_BYTES = 64 * 1024
 def create(query: schemas.ImageOptions) -> Response:
     """Upload an image; the answer has the results of all processors."""
     body, name = _sent()
-    names = [each.strip() for each in query.processors.split(",")] if query.processors else None
-    new = NewSingle(body, name, names, is_waited_for=not query.is_async)
+    new = NewSingle(body, name, query.as_options(), is_waited_for=not query.is_async)
     return _as_answer(singles.create(new, idempotency_of(name.encode(), body)))
 
 
@@ -76,11 +75,12 @@ def view(path: schemas.NamePath) -> Response:
 
 
 def _as_answer(single: Single) -> Response:
+    more = {"callback_secret": single.callback_secret} if single.callback_secret else {}
     if single.state is not ImageState.OPEN:
-        return answer(schemas.ImageDone(image=_name(single), image_url=_view(single), result=_result(single)))
+        return answer(schemas.ImageDone(image=_name(single), image_url=_view(single), result=_result(single), **more))
     address = url_for("images.results", filename=_name(single), _external=True)
     shown = schemas.ImageAccepted(
-        image=_name(single), image_url=_view(single), results_url=address, job_id=single.job_id
+        image=_name(single), image_url=_view(single), results_url=address, job_id=single.job_id, **more
     )
     return answer(shown, 202, {"Location": address, "Retry-After": str(POLL_SECONDS)})
 

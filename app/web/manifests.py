@@ -14,12 +14,14 @@ from flask_openapi import APIBlueprint, Tag
 
 from app.domain import manifests
 from app.domain.feeds import MOST_A_BATCH, DType, Encoding, Feed, Queue
-from app.domain.jobs import Created
-from app.errors import UnprocessableError
+from app.domain.idempotency import Idempotency
+from app.domain.jobs import Created, JobOptions
+from app.errors import InvalidRequestError, UnprocessableError
 from app.web.auth import public
 from app.web.documents import manifests as documents
-from app.web.requests import BYTE_ORDER_MARK, Streamed, answer, idempotency, validated
+from app.web.requests import BYTE_ORDER_MARK, Streamed, answer, idempotency, idempotency_of, read_values, validated
 from app.web.schemas import manifests as schemas
+from app.web.schemas.options import OptionsQuery
 
 blueprint = APIBlueprint("manifests", __name__, abp_tags=[Tag(name="manifests", description="Lists of ids and URLs")])
 
@@ -31,21 +33,32 @@ Choice = TypeVar("Choice", DType, Encoding)
 
 
 class _Posted:
-    """What a client posted: the manifest, or the name of one, and the fields beside it."""
+    """What a client posted: the manifest, or the name of one, the fields beside it, and its name for the request."""
 
-    def __init__(self, manifest: BinaryIO, fields: Mapping[str, Any]) -> None:
+    def __init__(self, manifest: BinaryIO, fields: Mapping[str, Any], name: Idempotency | None) -> None:
         self.manifest = manifest
         self.fields = fields
+        self.name = name
+
+    def options(self, query: OptionsQuery) -> JobOptions:
+        """What is asked of the job in the address, or in the body beside the manifest, which counts more.
+
+        Raises InvalidRequestError.
+        """
+        names = OptionsQuery.model_fields
+        given = {name: value for name, value in self.fields.items() if name in names and value not in (None, "")}
+        return read_values(OptionsQuery, query.model_dump(exclude_unset=True) | given).as_options()
 
 
 @blueprint.post("/api/v1/images_info/", **documents.images_info)
 @validated
-def images_info() -> Response:
+def images_info(query: OptionsQuery) -> Response:
     """Size, dimension and format of each image of a manifest, answered when they are done."""
     give_back = manifests.take_place()
     try:
-        with _posted().manifest as manifest:
-            created = manifests.create_waited_for(manifest, idempotency())
+        posted = _posted()
+        with posted.manifest as manifest:
+            created = manifests.create_waited_for(manifest, posted.name, _waited_for(posted.options(query)))
     except BaseException:
         give_back()
         raise
@@ -71,25 +84,34 @@ def _by_id(created: Created) -> Generator[str, None, None]:
 
 @blueprint.post("/api/v1/images_info_async/", **documents.images_info_async)
 @validated
-def images_info_async() -> Response:
+def images_info_async(query: OptionsQuery) -> Response:
     """The same for any number of rows, answered at once; each image is told on the Redis list queue:images."""
-    return _accepted(_posted(), Feed(Queue.IMAGES))
+    return _accepted(_posted(), query, Feed(Queue.IMAGES))
 
 
 @blueprint.post("/api/v1/batch_predict/", **documents.batch_predict)
 @validated
-def batch_predict() -> Response:
+def batch_predict(query: OptionsQuery) -> Response:
     """Tensors of the images of a manifest, batch_size of them an entry of the Redis list queue:batch."""
     posted = _posted()
     batch_size = _batch_size(posted.fields.get("batch_size"))
     dtype, encoding = _one_of(DType, posted.fields, "dtype"), _one_of(Encoding, posted.fields, "encoding")
-    return _accepted(posted, Feed(Queue.BATCH, batch_size, dtype, encoding) if batch_size else None)
+    return _accepted(posted, query, Feed(Queue.BATCH, batch_size, dtype, encoding) if batch_size else None)
 
 
-def _accepted(posted: _Posted, feed: Feed | None) -> Response:
+def _waited_for(options: JobOptions) -> JobOptions:
+    """The answer has no room for a secret of ours. Raises InvalidRequestError."""
+    if options.callback_url and not options.callback_secret:
+        raise InvalidRequestError("callback_secret: must come with a callback_url here")
+    return options
+
+
+def _accepted(posted: _Posted, query: OptionsQuery, feed: Feed | None) -> Response:
     with posted.manifest as manifest:
-        created = manifests.create(manifest, feed, idempotency())
+        created = manifests.create(manifest, feed, posted.name, posted.options(query))
     shown = schemas.AcceptedAnswer(ok="Processing Images", job_id=created.job_id)
+    if created.callback_secret:
+        shown.callback_secret = created.callback_secret
     return answer(shown, headers={"Location": url_for("jobs.status", jobid=created.job_id)})
 
 
@@ -132,10 +154,13 @@ def _posted() -> _Posted:
         _, form, files = parser.parse(io.BytesIO(sent), request.mimetype, len(sent), request.mimetype_params)
         if "file" not in files:
             raise UnprocessableError(NO_DATA)
-        return _Posted(files["file"].stream, form)  # type: ignore[arg-type]
+        content = files["file"].read()
+        # By what the form holds: its boundary is another one each time.
+        parts = (each.encode() for field in sorted(form.items()) for each in field)
+        return _Posted(io.BytesIO(content), form, idempotency_of(content, *parts))
     try:
         body = json.loads(sent.removeprefix(BYTE_ORDER_MARK))
     except (ValueError, RecursionError):
         raise UnprocessableError(NO_DATA) from None
     fields = body if isinstance(body, dict) else {}
-    return _Posted(manifests.open_named(fields.get("filepath")), fields)
+    return _Posted(manifests.open_named(fields.get("filepath")), fields, idempotency())

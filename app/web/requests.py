@@ -156,6 +156,11 @@ def read_part(model: type[Model], text: bytes, *place: int | str) -> Model:
     return _read(model.model_validate_json, text, place)
 
 
+def read_values(model: type[Model], values: Mapping[str, Any]) -> Model:
+    """Values that stand beside something else in a body. Raises InvalidRequestError."""
+    return _read(model.model_validate, values)
+
+
 def _read(validate: Callable[[Any], Model], value: Any, place: tuple[int | str, ...] = ()) -> Model:
     try:
         return validate(value)

@@ -24,7 +24,7 @@ from app.web import urllists
 from app.web.auth import needs
 from app.web.pages.base import blueprint
 from app.web.rendering import page, see
-from app.web.schemas.jobs import PRIORITY_MOST
+from app.web.schemas.options import PRIORITY_MOST
 
 LIST_MOST_BYTES = 8 * 1024 * 1024
 PROBLEMS_SHOWN = 100

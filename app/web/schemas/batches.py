@@ -6,11 +6,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, RootModel, StringConstraints
 
-from app.domain.claims import PRIORITY_NORMAL
 from app.times import MOST_CHARACTERS
 from app.web import fields
 from app.web.schemas.base import Request
-from app.web.schemas.jobs import PRIORITY_MOST
+from app.web.schemas.options import CALLBACK_SECRET
 
 # Numbers are how some cameras send barcodes and times; they come back as text.
 AsText = BeforeValidator(
@@ -32,15 +31,11 @@ class PhotoBody(Request):
     barcode: Kept = Field(examples=["4006381333931"])
 
 
-class BatchOptions(Request):
-    priority: int = Field(PRIORITY_NORMAL, ge=0, le=PRIORITY_MOST, description="As of a job.")
-    processors: str | None = Field(None, description="Names of processors, by comma; without it images are measured.")
-
-
 class BatchCreated(BaseModel):
     success: bool
     batch_id: str = Field(description="As `_id.$oid` in the list of batches.", examples=["00000000000000000000007b"])
     job_id: int = Field(description="The job that works on the images.", examples=[123])
+    callback_secret: str | None = Field(default=None, description=CALLBACK_SECRET)
 
 
 class BatchesQuery(Request):

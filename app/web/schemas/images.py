@@ -7,16 +7,17 @@ from typing import Any
 from pydantic import BaseModel, Field, RootModel
 
 from app.web.schemas.base import Request, Shown
+from app.web.schemas.options import CALLBACK_SECRET, Names, OptionsQuery
 
 RESULT = {"Average Pixel Value": 20.0, "errors": {}}
 NAME = "8080a3f5c1d24be0a9c7e6d5f4b3a291_a.png"
 
 
-class ImageOptions(Request):
+class ImageOptions(OptionsQuery):
     is_async: bool = Field(
         False, validation_alias="async", description="Answer at once, with the address where the results will stand."
     )
-    processors: str | None = Field(None, description="Names of processors, by comma; without it all of them.")
+    processors: Names | None = Field(None, description="Names of processors, by comma; without it all of them.")
 
 
 class HistoryQuery(Request):
@@ -35,6 +36,7 @@ class ImageDone(BaseModel):
         description="By the name of each processor; under `errors`, likewise, why those failed that did.",
         examples=[RESULT],
     )
+    callback_secret: str | None = Field(default=None, description=CALLBACK_SECRET)
 
 
 class ImageAccepted(BaseModel):
@@ -42,6 +44,7 @@ class ImageAccepted(BaseModel):
     image_url: str = Field(examples=[f"http://host/images/view/{NAME}"])
     results_url: str = Field(examples=[f"http://host/images/results/{NAME}"])
     job_id: int
+    callback_secret: str | None = Field(default=None, description=CALLBACK_SECRET)
 
 
 class ImageRecord(BaseModel):

@@ -9,9 +9,8 @@ from pydantic import AliasChoices, BaseModel, FailFast, Field, StrictBool, Stric
 from app.models import ImageState, JobSource, JobState
 from app.web import fields
 from app.web.schemas.base import Request, Shown
+from app.web.schemas.options import CALLBACK_SECRET, PRIORITY_MOST
 from app.web.schemas.webhooks import SECRET_WORDS, Secret
-
-PRIORITY_MOST = 9
 
 Status = Literal["ongoing", "completed", "failed"]
 
@@ -99,9 +98,7 @@ class RetryBody(Request):
 
 class SubmitAnswer(BaseModel):
     job_id: int = Field(examples=[123])
-    callback_secret: str | None = Field(
-        default=None, description="Where a callback_url came without one: what its messages are signed with."
-    )
+    callback_secret: str | None = Field(default=None, description=CALLBACK_SECRET)
 
 
 class ImageCounts(BaseModel):

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, RootModel
 
+from app.web.schemas.options import CALLBACK_SECRET
+
 
 class ImageInfo(BaseModel):
     image_size: int = Field(description="Bytes.", examples=[88])
@@ -29,6 +31,7 @@ class ImagesInfoAnswer(RootModel[dict[str, ImageEntry]]):
 class AcceptedAnswer(BaseModel):
     ok: Literal["Processing Images"]
     job_id: int = Field(examples=[123])
+    callback_secret: str | None = Field(default=None, description=CALLBACK_SECRET)
 
 
 class PingAnswer(BaseModel):
