@@ -180,6 +180,7 @@ class Settings(BaseModel):
         description="Longest wait before an attempt. By default the last is after some 22 hours.",
     )
     WEBHOOK_KEEP_DAYS: float = Field(30, gt=0, description="How long what was sent, and what came of it, is kept.")
+    EXPORT_KEEP_DAYS: float = Field(7, gt=0, description="How long Excel files that a worker built are kept.")
     DETECTOR_MODEL: str = Field(
         "", description="ONNX file of the detector, see `docs/detection.md`. Empty: the small one that is shipped."
     )

@@ -8,7 +8,7 @@ not exist: ``jobs.load`` raises the same NotFoundError, lists narrow by ``is_vis
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
@@ -70,10 +70,15 @@ def enter(caller: Caller) -> None:
     g.caller = caller
 
 
-@contextmanager
-def acting_for(owner_id: int | None) -> Iterator[None]:
+def acting_for(owner_id: int | None) -> AbstractContextManager[None]:
     """Outside a request, until the end of the block: what is created belongs to this owner, in whose name it is."""
-    token = _acting_for.set(Caller(owner_id, SERVICE.scopes))
+    return acting_as(Caller(owner_id, SERVICE.scopes))
+
+
+@contextmanager
+def acting_as(caller: Caller) -> Iterator[None]:
+    """Outside a request, until the end of the block: what is there is what this caller sees."""
+    token = _acting_for.set(caller)
     try:
         yield
     finally:

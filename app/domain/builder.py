@@ -1,4 +1,5 @@
-"""The thread of a worker process that does what is no image's work: archives are opened, reports built, mails sent.
+"""The thread of a worker process that does what is no image's work: archives are opened, reports and
+large tables built, mails sent.
 
 It looks into the database when a bell rings and every few seconds besides, so a lost bell costs no more than these.
 """
@@ -12,7 +13,7 @@ import time
 import structlog
 from flask import Flask, current_app
 
-from app.domain import notices, reports, scratch, unpacking
+from app.domain import exports, notices, reports, scratch, unpacking
 from app.errors import UnavailableError
 
 log = structlog.get_logger()
@@ -69,7 +70,8 @@ class Builder:
 
     def _build_one(self) -> bool:
         reports.wake()
-        return unpacking.open_next() or notices.send_next() or reports.build_next(self._stopping.is_set)
+        done = unpacking.open_next() or notices.send_next() or reports.build_next(self._stopping.is_set)
+        return done or exports.build_next(self._stopping.is_set)
 
 
 def start() -> None:

@@ -9,7 +9,7 @@ import structlog
 from flask import Flask, current_app
 from sqlalchemy.exc import DBAPIError
 
-from app.domain import orphans, purges, uploads
+from app.domain import exports, orphans, purges, uploads
 from app.errors import StorageError, UnavailableError
 from app.extensions import settings
 
@@ -36,7 +36,12 @@ def _run(app: Flask, stop: threading.Event) -> None:
 
 def do() -> None:
     """Each chore once; one that fails is done the next day, and keeps no other from its turn."""
-    for name, chore in {"purge": _purge, "uploads": uploads.forget, "orphans": orphans.remove}.items():
+    for name, chore in {
+        "purge": _purge,
+        "uploads": uploads.forget,
+        "exports": exports.forget,
+        "orphans": orphans.remove,
+    }.items():
         try:
             chore()
         except (StorageError, UnavailableError, DBAPIError) as error:

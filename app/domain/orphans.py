@@ -16,14 +16,14 @@ from sqlalchemy.orm import Session
 
 from app.domain import transactions
 from app.extensions import settings, storage
-from app.models import Image, UploadFile
+from app.models import Export, Image, UploadFile
 from app.storage import Stat
 
 log = structlog.get_logger()
 
 # Below these nothing lies but what one of the columns names; each of them has an index.
-PREFIXES = ("uploads", "images", "singles", "submissions")
-COLUMNS = (Image.storage_key, UploadFile.storage_key)
+PREFIXES = ("uploads", "images", "singles", "submissions", "exports")
+COLUMNS = (Image.storage_key, UploadFile.storage_key, Export.storage_key)
 KEYS_A_QUERY = 500
 
 

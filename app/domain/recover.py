@@ -17,7 +17,7 @@ from app import queues
 from app.domain import cancellations, chores, feeder, idempotency, reports, transactions, visit_sums, workers
 from app.errors import UnavailableError
 from app.extensions import settings
-from app.models import Chunk, Report, Upload
+from app.models import Chunk, Export, Report, Upload
 from app.sql import db_now
 
 log = structlog.get_logger()
@@ -62,7 +62,7 @@ def recover() -> int:
 def _has_to_build(session: Session) -> bool:
     return any(
         session.execute(select(table.due_at).where(table.due_at <= db_now()).limit(1)).first()
-        for table in (Upload, Report)
+        for table in (Upload, Report, Export)
     )
 
 

@@ -8,6 +8,7 @@ keys on the large tables). Times are UTC by the database's clock.
 from __future__ import annotations
 
 from app.models.base import BYTEWISE, Base
+from app.models.exports import Export, ExportState
 from app.models.feeds import FeedItem
 from app.models.jobs import Chunk, Image, ImageState, Job, JobSource, JobState, Visit, VisitState
 from app.models.keys import ApiKey
@@ -28,6 +29,8 @@ __all__ = [
     "Chunk",
     "Delivery",
     "DeliveryState",
+    "Export",
+    "ExportState",
     "FeedItem",
     "Grain",
     "IdempotencyKey",

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
+
+import openpyxl
 import pytest
 from playwright.sync_api import expect
 
+from testbed import processes
 from tests.browser.conftest import Site, Watched
 from tests.integration import hands
 
@@ -89,3 +93,20 @@ def test_files_are_of_what_is_shown(visits: None, watched: Watched) -> None:
 def test_what_cannot_be_shown_is_said(query: str, watched: Watched) -> None:
     page = watched.open(f"/dashboard/visits?{query}", 400)
     expect(page.get_by_role("heading", level=1)).to_have_text("That cannot be shown")
+
+
+def test_an_excel_file_is_built_while_one_watches(site: Site, visits: None, watched: Watched) -> None:
+    client = site.app.test_client()
+    sent = client.post("/dashboard/exports?group=store", data={"token": "t"}, headers={"Sec-Fetch-Site": "same-origin"})
+    page = watched.open(sent.headers["Location"])
+    expect(page.get_by_role("status").first).to_contain_text("It waits for a worker")
+    watched.expect_accessible()
+    watched.expect_fits_a_phone()
+    with processes.worker(site.env, site.folder / "worker.log"):
+        download = page.get_by_role("link", name="Download")
+        expect(download).to_be_visible()
+    watched.expect_accessible()
+    with page.expect_download() as begun:
+        download.click()
+    assert openpyxl.load_workbook(io.BytesIO(begun.value.path().read_bytes()))["visits"].max_row > 1
+    watched.open("/dashboard/exports/0123", 404)

@@ -39,6 +39,7 @@ TABLES = {
     "feed_items",
     "visit_sums",
     "visit_changes",
+    "exports",
 }
 
 

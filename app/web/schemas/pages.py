@@ -98,6 +98,10 @@ class VisitsQuery(PeriodQuery):
     page: int = Field(1, ge=1, le=100_000)
 
 
+class ExportPath(Request):
+    export_id: str
+
+
 class WebhooksQuery(Request):
     job: int | None = Field(None, ge=1, description="The callback of this job, in place of subscriptions.")
     cursor: str | None = None
