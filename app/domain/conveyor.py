@@ -34,6 +34,7 @@ from app.errors import DecodeError, ImageError, StorageError
 from app.fetching import Downloads, Fetched, FetchLimits, HeldBack
 from app.models import ImageState
 from app.processors import DecodeLimits, ImageFile, contract, perimeter, running
+from app.processors.image_file import HURRIED_HEADER_CPU_SECONDS, HeaderTakesLongError
 from app.processors.running import Worked
 from app.storage import Storage
 
@@ -76,6 +77,7 @@ class Conveyor:
         self._deliver = deliver
         self._inbox: deque[Work] = deque()
         self._downloads = Downloads(options.fetch)
+        self._hurried = replace(options.decode, header_cpu_seconds=HURRIED_HEADER_CPU_SECONDS)
         # The quick images' slots are the plain lane's too; the other lanes' places come on top of them.
         self._plain = options.lane(contract.PLAIN)
         self._others = {name: options.lane(name) for name in processors.lanes() - {contract.PLAIN}}
@@ -228,26 +230,41 @@ class Conveyor:
             self._work_slowly(work, body, seconds)
             return
         started = time.monotonic()
-        result = _look_at(work, body, self._options.decode)
-        if isinstance(result, DecodeError):
+        result = self._look_at(work, body)
+        if isinstance(result, HeaderTakesLongError):
+            self._plain.join(body)
+            self._give_to_child(work, body, seconds)
+        elif isinstance(result, DecodeError):
             self._fail(work, result)
         else:
             self._pause(work, len(body), result, None, seconds + time.monotonic() - started)
 
     def _work_slowly(self, work: Work, body: bytes, seconds: float) -> None:
-        lane = self._lane(work)
-        lane.hold(body)
-        if work.is_apart:
-            self._busy += 1
+        self._lane(work).hold(body)
+        if not work.is_apart:
+            started = time.monotonic()
+            result = self._look_at(work, body)
+            if not isinstance(result, HeaderTakesLongError):
+                self._finish(work, body, result, seconds + time.monotonic() - started)
+                return
+        self._give_to_child(work, body, seconds)
 
-            def done(result: Worked | DecodeError, spent: float) -> None:
-                self._go_on(self._come_from_child, work, body, result, seconds + spent)
+    def _look_at(self, work: Work, body: bytes) -> Worked | DecodeError:
+        """Read the header on this thread, and run the processors that need no more."""
+        if work.wanted.processors:
+            return running.work_on([body], _find(work.wanted.processors), self._hurried)[0]
+        try:
+            return Worked(perimeter.execute(ImageFile(body, self._hurried)))
+        except DecodeError as error:
+            return error
 
-            lane.children.submit(body, _find(work.wanted.processors), done)
-            return
-        started = time.monotonic()
-        result = _look_at(work, body, self._options.decode)
-        self._finish(work, body, result, seconds + time.monotonic() - started)
+    def _give_to_child(self, work: Work, body: bytes, seconds: float) -> None:
+        self._busy += 1
+
+        def done(result: Worked | DecodeError, spent: float) -> None:
+            self._go_on(self._come_from_child, work, body, result, seconds + spent)
+
+        self._lane(work).children.submit(body, _find(work.wanted.processors), done)
 
     def _come_from_child(self, work: Work, body: bytes, result: Worked | DecodeError, seconds: float) -> None:
         self._busy -= 1
@@ -333,13 +350,3 @@ def _drained(inbox: deque[Work]) -> Iterable[Work]:
 @lru_cache(maxsize=256)
 def _find(names: tuple[str, ...]) -> tuple[contract.Processor, ...]:
     return processors.find(names)
-
-
-def _look_at(work: Work, body: bytes, limits: DecodeLimits) -> Worked | DecodeError:
-    """Read the header on this thread, and run the processors that need no more."""
-    if work.wanted.processors:
-        return running.work_on([body], _find(work.wanted.processors), limits)[0]
-    try:
-        return Worked(perimeter.execute(ImageFile(body, limits)))
-    except DecodeError as error:
-        return error

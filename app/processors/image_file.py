@@ -3,8 +3,8 @@
 A body shorter than announced never gets here (the downloader refuses it). Where only the header is read, a cut picture
 with a whole header counts as read; where pixels are decoded it is an error.
 
-Headers are read on the thread that also drives the downloads, so a header has little time: Pillow walks through its
-pieces in Python, and files made for that keep it busy (a PNG of 20 MB with 20,000 colour profiles: 51 seconds).
+A header has little time: Pillow walks through its pieces in Python, and files made for that keep it busy (a PNG of
+20 MB with 20,000 colour profiles: 51 seconds). It has still less on the thread that also drives the downloads.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ SNIFFED_BYTES = 512
 # Of this thread's processor, so that a machine under load or a stopped process fails no image. A photo's header takes
 # less than a thousandth of it; a collection of garbage that falls into it takes a tenth.
 HEADER_CPU_SECONDS = 1.0
+# ... where others wait for this thread. What takes longer is no error yet: it goes to where it has its second.
+HURRIED_HEADER_CPU_SECONDS = 0.05
 READS_A_LOOK = 32  # how often a look at the clock is worth its while
 
 _read = io.BytesIO.read  # found once: a photo's header takes some forty reads
@@ -47,10 +49,11 @@ _read = io.BytesIO.read  # found once: a photo's header takes some forty reads
 
 @dataclass(frozen=True)
 class DecodeLimits:
-    """What may be read: Pillow's format names, and the most pixels (width times height)."""
+    """What may be read: Pillow's format names, the most pixels (width times height), the longest header."""
 
     formats: tuple[str, ...]
     max_pixels: int
+    header_cpu_seconds: float = HEADER_CPU_SECONDS
     openers: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -58,6 +61,13 @@ class DecodeLimits:
         # Some formats (MPO) have no opener of their own: another's (JPEG's) tells them by their content.
         object.__setattr__(self, "openers", tuple(name for name in self.formats if name in Image.OPEN))
         bounds.set_up(self.max_pixels)
+
+
+class HeaderTakesLongError(DecodeError):
+    """Reading its header was ended after ``header_cpu_seconds``."""
+
+    def __init__(self) -> None:
+        super().__init__("broken_image", "Its header is longer or in more pieces than an image needs.")
 
 
 class ImageFile(io.BytesIO):
@@ -72,7 +82,7 @@ class ImageFile(io.BytesIO):
         self.limits = limits
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """As every file's; raises DecodeError where a header takes too long."""
+        """As every file's; raises HeaderTakesLongError."""
         self._reads += 1
         if self._reads % READS_A_LOOK == 0:
             self._look_at_the_clock()
@@ -80,7 +90,7 @@ class ImageFile(io.BytesIO):
 
     def _look_at_the_clock(self) -> None:
         if self._header_until is not None and time.thread_time() > self._header_until:
-            raise DecodeError("broken_image", "Its header is longer or in more pieces than an image needs.")
+            raise HeaderTakesLongError
 
     @property
     def image(self) -> Image.Image:
@@ -104,7 +114,7 @@ class ImageFile(io.BytesIO):
 
     def _open(self) -> Image.Image:
         self.seek(0)
-        self._header_until = time.thread_time() + HEADER_CPU_SECONDS
+        self._header_until = time.thread_time() + self.limits.header_cpu_seconds
         try:
             image = Image.open(self, formats=self.limits.openers)
         except DecodeError:

@@ -23,6 +23,7 @@ from app.errors import DecodeError
 from app.fetching.codes import CODES as FETCH_CODES
 from app.processors import DecodeLimits, ImageFile, perimeter
 from app.processors.codes import CODES as DECODE_CODES
+from app.processors.image_file import HURRIED_HEADER_CPU_SECONDS
 from config import IMAGE_FORMATS, Settings
 from demo.host import Host
 from testbed import processes
@@ -62,7 +63,7 @@ def main() -> None:
 
 def measure(images: Mapping[str, bytes], formats: str) -> None:
     """Read every header here and print the slowest; they are read on a thread that has other things to do."""
-    limits = DecodeLimits(tuple(formats.split(",")), 100_000_000)
+    limits = DecodeLimits(tuple(formats.split(",")), 100_000_000, HURRIED_HEADER_CPU_SECONDS)
     took = {}
     codes: Counter[str] = Counter()
     for name, body in images.items():

@@ -9,6 +9,7 @@ import random
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,9 @@ from flask.testing import FlaskClient
 from PIL import TiffImagePlugin
 
 from app.errors import DecodeError
-from app.processors import DecodeLimits, ImageFile, image_file, perimeter
+from app.processors import DecodeLimits, ImageFile, perimeter
 from app.processors.codes import CODES
-from app.processors.image_file import HEADER_CPU_SECONDS
+from app.processors.image_file import HEADER_CPU_SECONDS, HeaderTakesLongError
 from config import IMAGE_FORMATS
 from demo.host import Host
 from testbed.processes import Process, wait_for
@@ -32,9 +33,13 @@ LIMITS = DecodeLimits(tuple(IMAGE_FORMATS.split(",")), 100_000_000)
 MOST_MEGABYTES = 700
 
 
-def code_of(body: bytes) -> str | None:
+# More than what a header may take of the thread that drives the downloads, and well within what it may take at all.
+MANY_PIECES = made.jpeg(made.segment(0xFE, b"x") * 60_000)
+
+
+def code_of(body: bytes, limits: DecodeLimits = LIMITS) -> str | None:
     try:
-        perimeter.execute(ImageFile(body, LIMITS))
+        perimeter.execute(ImageFile(body, limits))
     except DecodeError as error:
         return error.code
     return None
@@ -49,19 +54,26 @@ def test_header_that_is_a_bomb_holds_the_thread_for_a_moment_only(name: str) -> 
     assert time.thread_time() - started < 3 * HEADER_CPU_SECONDS
 
 
+def test_long_header_that_is_no_error_is_told_from_one_that_is() -> None:
+    """Whoever is in a hurry can have somebody else read it."""
+    with pytest.raises(HeaderTakesLongError):
+        perimeter.execute(ImageFile(MANY_PIECES, replace(LIMITS, header_cpu_seconds=0.001)))
+    assert code_of(MANY_PIECES) is None
+
+
 def test_header_is_not_judged_by_the_time_that_others_take(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stopped process, or one on a busy machine, fails no good image: only this thread's processor time counts."""
     real = ImageFile.read
+    limits = replace(LIMITS, header_cpu_seconds=0.2)
 
     def read_slowly(self: ImageFile, size: int | None = -1, /) -> bytes:
         time.sleep(0.01)
         return real(self, size)
 
     monkeypatch.setattr(ImageFile, "read", read_slowly)
-    monkeypatch.setattr(image_file, "HEADER_CPU_SECONDS", 0.2)
     started = time.monotonic()
-    assert code_of(made.jpeg(made.segment(0xFE, b"x") * 20)) is None
-    assert time.monotonic() - started > 2 * image_file.HEADER_CPU_SECONDS
+    assert code_of(made.jpeg(made.segment(0xFE, b"x") * 20), limits) is None
+    assert time.monotonic() - started > 2 * limits.header_cpu_seconds
 
 
 def test_many_values_of_a_tag_are_not_unpacked_and_the_usual_are() -> None:
@@ -97,6 +109,7 @@ def test_every_hostile_image_ends_read_or_coded_and_the_worker_lives(
     for table in (made.CLAIMS, made.ODDITIES, made.BOMBS):
         bodies |= {name: make() for name, (make, _code) in table.items()}
         expected |= {name: code for name, (_make, code) in table.items()}
+    bodies["jpeg in many pieces"], expected["jpeg in many pieces"] = MANY_PIECES, None
 
     folder = tmp_path / "hostile"
     folder.mkdir()
