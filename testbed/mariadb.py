@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import pymysql
 
-from testbed.processes import Process, free_port, wait_for
+from testbed.server import Server, program
 
 USER = PASSWORD = "imagejobs"
-START_SECONDS = 60.0
-
-# Debian keeps the server in sbin, which is not on every user's PATH.
-_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
 
 # Without it the server refuses to run as root; with another name it would change user, which clears the tie that
 # ends it together with us.
@@ -37,22 +29,19 @@ GRANT ALL PRIVILEGES ON *.* TO '{USER}'@'127.0.0.1';
 """
 
 
-class MariaDB:
-    """One server. ``options`` are added to mariadbd's, e.g. ``["--innodb-buffer-pool-size=1G"]``.
+class MariaDB(Server):
+    """One server. ``options`` are added to mariadbd's, e.g. ``["--innodb-buffer-pool-size=1G"]``."""
 
-    The data lives in ``folder`` (by default a new temporary one, removed by ``close``) and survives ``kill`` and
-    ``stop``; ``start`` brings the server back on the same port.
-    """
+    kind = "MariaDB"
+    start_seconds = 60.0
 
-    def __init__(self, *, folder: Path | None = None, options: Sequence[str] = ()) -> None:
-        self._is_folder_ours = folder is None
-        self.folder = folder or Path(tempfile.mkdtemp(prefix="imagejobs-mariadb-"))
-        self.port = free_port()
-        self._process = Process(self._argv(options), log=self.folder / "server.log", cwd=self.folder)
+    def __init__(self, *, options: Sequence[str] = ()) -> None:
+        super().__init__()
+        self._command(self._argv(options))
 
     def _argv(self, options: Sequence[str]) -> list[str]:
         return [
-            *(_program("mariadbd"), "--no-defaults", *_AS_ROOT),
+            *(program("mariadbd"), "--no-defaults", *_AS_ROOT),
             f"--datadir={self.folder / 'data'}",
             # In /tmp two servers that begin at the same moment delete each other's temporary tables.
             f"--tmpdir={self.folder}",
@@ -71,22 +60,18 @@ class MariaDB:
         """Create the data folder if there is none, start the server and wait until it answers."""
         if not (self.folder / "data").exists():
             self._initialise()
-        self._process.start()
-        wait_for(self._answers, START_SECONDS, what=f"MariaDB in {self.folder}")
-        return self
+        return super().start()
 
     def _initialise(self) -> None:
         (self.folder / "accounts.sql").write_text(ACCOUNTS)
-        argv = [_program("mariadb-install-db"), "--no-defaults", *_AS_ROOT]
+        argv = [program("mariadb-install-db"), "--no-defaults", *_AS_ROOT]
         argv += [f"--datadir={self.folder / 'data'}", "--auth-root-authentication-method=normal", "--skip-test-db"]
         argv += [f"--tmpdir={self.folder}"]
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"mariadb-install-db failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
 
-    def _answers(self) -> bool:
-        if not self._process.is_alive:
-            raise RuntimeError(f"MariaDB ended at once:\n{self._process.text[-2000:]}")
+    def _is_answering(self) -> bool:
         try:
             self.execute("SELECT 1")
         except pymysql.err.OperationalError:
@@ -111,55 +96,3 @@ class MariaDB:
         self.execute(f"DROP DATABASE IF EXISTS `{name}`")
         self.execute(f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4")
         return self.url(name)
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
-    def text(self) -> str:
-        """The server's log."""
-        return self._process.text
-
-    def stop(self) -> None:
-        """An orderly shutdown; the data stays."""
-        self._process.stop()
-
-    def kill(self) -> None:
-        """kill -9; the data stays as it was."""
-        self._process.kill()
-
-    def restart(self) -> None:
-        self.stop()
-        self.start()
-
-    def freeze(self) -> None:
-        self._process.freeze()
-
-    def thaw(self) -> None:
-        self._process.thaw()
-
-    def close(self) -> None:
-        """End the server and remove what is ours. A second call is harmless."""
-        self._process.kill()
-        if self._is_folder_ours:
-            shutil.rmtree(self.folder, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        try:
-            return self.start()
-        except BaseException:
-            self.close()
-            raise
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-def _program(name: str) -> str:
-    found = shutil.which(name, path=_PATH)
-    if found is None:
-        raise RuntimeError(f"{name} is not installed; testbed/install.sh installs it")
-    return found

@@ -5,20 +5,12 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import tempfile
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from app.lifelines import Watchdog
 from testbed import certificates
-from testbed.processes import PROJECT, Process, free_port, is_listening, wait_for
-
-START_SECONDS = 10.0
-
-# Debian keeps it in sbin, which is not on every user's PATH.
-_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
+from testbed.processes import PROJECT, free_port, is_listening
+from testbed.server import Server, program
 
 # Started by root it would serve as nobody, who may not read a temporary folder.
 _AS_ROOT = "user root;" if os.getuid() == 0 else ""
@@ -56,20 +48,17 @@ FILES = """\
 SITE = PROJECT / "deploy/nginx/imagejobs.conf.template"
 
 
-class _Server:
+class _Nginx(Server):
     """One nginx; ``site`` stands in its http block."""
 
+    kind = "nginx"
+
     def __init__(self, *, workers: int) -> None:
-        program = shutil.which("nginx", path=_PATH)
-        if program is None:
-            raise RuntimeError("nginx is not installed; testbed/install.sh installs it")
-        self.folder = Path(tempfile.mkdtemp(prefix="imagejobs-nginx-"))
-        self.port = free_port()
+        super().__init__()
         self._config = self.folder / "nginx.conf"
         self._workers = workers
         # The log is named here too: until the configuration is read, nginx would write to the system's.
-        argv = [program, "-p", str(self.folder), "-e", "stderr", "-c", str(self._config)]
-        self._process = Process(argv, log=self.folder / "server.log", cwd=self.folder)
+        self._command([program("nginx"), "-p", str(self.folder), "-e", "stderr", "-c", str(self._config)])
         self._watchdog: Watchdog | None = None
 
     def _write(self, site: str) -> None:
@@ -80,51 +69,23 @@ class _Server:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
-    def text(self) -> str:
-        """What it has logged: warnings and errors."""
-        return self._process.text
-
-    def start(self) -> Self:
-        self._process.start()
+    def _has_started(self) -> None:
         # The kernel ends the master together with us; its workers would serve on without it.
         self._watchdog = Watchdog()
         self._watchdog.watch(self.pid)
-        wait_for(self._answers, START_SECONDS, what=f"nginx in {self.folder}")
-        return self
 
-    def _answers(self) -> bool:
-        if not self._process.is_alive:
-            raise RuntimeError(f"nginx ended at once:\n{self._process.text[-2000:]}")
+    def _is_answering(self) -> bool:
         return is_listening(self.port)
 
     def close(self) -> None:
-        """End the server and remove its folder. A second call is harmless."""
         if self._watchdog is not None:
             self._watchdog.forget(self.pid)
             self._watchdog.close()
             self._watchdog = None
-        self._process.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        try:
-            return self.start()
-        except BaseException:
-            self.close()
-            raise
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        super().close()
 
 
-class Nginx(_Server):
+class Nginx(_Nginx):
     """Serves the files under ``root`` with ``workers`` processes."""
 
     def __init__(self, root: Path, *, workers: int = 2) -> None:
@@ -132,7 +93,7 @@ class Nginx(_Server):
         self._write(FILES.format(port=self.port, root=root))
 
 
-class Front(_Server):
+class Front(_Nginx):
     """The shipped site in front of ``server`` (``127.0.0.1:5000``, ``unix:/path``), by TLS on ``port``.
 
     ``certificate`` is what a client has to trust, by the name localhost.

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
-import tempfile
 from datetime import timedelta
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 from urllib.parse import urlencode
 
 import obstore
@@ -17,23 +13,22 @@ import obstore.exceptions
 import requests
 from obstore.store import S3Store
 
-from testbed.processes import Process, free_port, wait_for
+from testbed.processes import free_port
+from testbed.server import Server, program
 
-START_SECONDS = 60.0
 REGION = "us-east-1"
 ACCESS_KEY, SECRET_KEY = "testbed", "testbed-secret/with+odd=letters"
 
 
-class S3:
-    """One server with one bucket."""
+class S3(Server):
+    """One server with one bucket. It has no way to end within seconds but ``kill``."""
+
+    kind = "S3"
+    start_seconds = 60.0
 
     def __init__(self, bucket: str = "files") -> None:
-        program = shutil.which("weed", path=str(Path(sys.executable).parent)) or shutil.which("weed")
-        if program is None:
-            raise RuntimeError("weed is not installed; it comes with requirements-dev.txt")
+        super().__init__()
         self.bucket = bucket
-        self.folder = Path(tempfile.mkdtemp(prefix="imagejobs-s3-"))
-        self.port = free_port()
         accounts = {
             "identities": [
                 {
@@ -44,9 +39,10 @@ class S3:
             ]
         }
         (self.folder / "accounts.json").write_text(json.dumps(accounts))
-        self._process = Process(self._argv(program), log=self.folder / "server.log", cwd=self.folder)
+        weed = program("weed", of="it comes with requirements-dev.txt", also_in=Path(sys.executable).parent)
+        self._command(self._argv(weed))
 
-    def _argv(self, program: str) -> list[str]:
+    def _argv(self, weed: str) -> list[str]:
         """Every port is named: those left out are fixed ones, which a second server would find taken."""
         ports = {
             "-master.port": free_port(),
@@ -63,7 +59,7 @@ class S3:
         options = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false", f"-dir={self.folder}"]
         options += ["-volume.max=5", "-master.volumeSizeLimitMB=64", "-filer", "-s3"]
         options += [f"-s3.config={self.folder}/accounts.json", "-s3.allowEmptyFolder=false", "-s3.iam=false"]
-        return [program, "server", *options, *(f"{name}={port}" for name, port in ports.items())]
+        return [weed, "server", *options, *(f"{name}={port}" for name, port in ports.items())]
 
     @property
     def endpoint(self) -> str:
@@ -88,15 +84,8 @@ class S3:
         """All that lies in the bucket."""
         return {entry["path"] for entries in obstore.list(self.store()) for entry in entries}
 
-    def start(self) -> Self:
-        self._process.start()
-        wait_for(self._answers, START_SECONDS, what=f"SeaweedFS in {self.folder}")
-        return self
-
-    def _answers(self) -> bool:
+    def _is_answering(self) -> bool:
         """Whether it takes files: the gateway answers well before there is a place to put them."""
-        if not self._process.is_alive:
-            raise RuntimeError(f"SeaweedFS ended at once:\n{self._process.text[-2000:]}")
         try:
             made = requests.put(self._signed_bucket(), timeout=5)
             if made.status_code != 409:  # it is there from before the server was killed
@@ -119,30 +108,3 @@ class S3:
             client_options={"allow_http": True},
         )
         return obstore.sign(host, "PUT", "", timedelta(minutes=1))
-
-    def kill(self) -> None:
-        """kill -9; what it holds stays for ``start``. It has no other way to end within seconds."""
-        self._process.kill()
-
-    def freeze(self) -> None:
-        self._process.freeze()
-
-    def thaw(self) -> None:
-        self._process.thaw()
-
-    def close(self) -> None:
-        """End the server and remove its folder. A second call is harmless."""
-        self._process.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        try:
-            return self.start()
-        except BaseException:
-            self.close()
-            raise
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
