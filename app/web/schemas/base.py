@@ -8,7 +8,10 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 from app import times
+from app.domain.cursors import MOST_NUMBER
 
+# The number of a row, or of a place in a job; a larger one no database could look for.
+RowNumber = Annotated[int, Field(ge=0, le=MOST_NUMBER)]
 Shown = Annotated[datetime, PlainSerializer(times.rfc3339, return_type=str)]
 
 

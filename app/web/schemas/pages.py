@@ -10,7 +10,7 @@ from app.domain.visit_groups import Group
 from app.domain.visit_tables import Sort
 from app.models import DeliveryState, ImageState, JobState, VisitState
 from app.web import fields
-from app.web.schemas.base import Request
+from app.web.schemas.base import Request, RowNumber
 
 
 class JobPath(Request):
@@ -33,7 +33,7 @@ class JobsQuery(Request):
 class JobQuery(Request):
     state: ImageState | None = None
     code: fields.Text | None = None
-    visit: int | None = Field(None, ge=0)
+    visit: RowNumber | None = None
     cursor: str | None = None
     did: Literal["retried", "cancelled", "stopping", "submitted"] | None = Field(
         None, description="What led to this page."
@@ -89,7 +89,7 @@ class StoreQuery(Request):
 
 
 class VisitsQuery(PeriodQuery):
-    job: int | None = Field(None, ge=1)
+    job: RowNumber | None = None
     state: VisitState | None = None
     group: Group | None = None
     sort: Sort = Sort.NEWEST

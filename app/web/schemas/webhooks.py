@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, Field, StrictBool
 from app import signatures
 from app.models import DeliveryState
 from app.web import fields
-from app.web.schemas.base import Request, Shown
+from app.web.schemas.base import Request, RowNumber, Shown
 
 Event = Literal["job.completed", "job.failed", "visit.settled"]
 SECRET_WORDS = "`whsec_` and 24 to 64 bytes in base64"
@@ -53,7 +53,7 @@ class DeliveryPath(Request):
 
 
 class WebhooksQuery(Request):
-    job_id: int | None = Field(None, ge=1, description="The callback_url of this job, in place of subscriptions.")
+    job_id: RowNumber | None = Field(None, description="The callback_url of this job, in place of subscriptions.")
     per_page: int = Field(50, ge=1, le=1000)
     cursor: str | None = Field(None, description="`next` of the page before.")
 
