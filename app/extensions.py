@@ -10,6 +10,7 @@ from flask import Flask, current_app
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from kombu import Queue
+from kombu.transport import redis as redis_transport
 from sqlalchemy import Engine, event, make_url
 from werkzeug.local import LocalProxy
 
@@ -92,6 +93,23 @@ def init_storage(app: Flask, options: Settings) -> None:
     """Bind the storage to ``app``; nothing connects before the first use, and no folder is made."""
     account = Credentials(options.AWS_ACCESS_KEY_ID, options.AWS_SECRET_ACCESS_KEY, options.AWS_SESSION_TOKEN)
     app.extensions["storage"] = open_storage(options.storage_url, account)
+
+
+class Channel(redis_transport.Channel):
+    """Leaves to their fate the messages of a connection that broke while their tasks ran.
+
+    kombu would put them back by a client that it can no longer make, and the worker would end of that in the middle of
+    its work. They are bells: those that are lost cost a few seconds.
+    """
+
+    do_restore = False
+
+    def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
+        if not self.closed:
+            super().basic_ack(delivery_tag, multiple=multiple)
+
+
+redis_transport.Transport.Channel = Channel
 
 
 def init_celery(app: Flask, options: Settings) -> None:
