@@ -7,7 +7,8 @@ import statistics
 from collections.abc import Iterable, Sequence
 from datetime import date
 
-from bench import bulk, machine, reading, targets
+from bench import bulk, detector, machine, reading, targets
+from bench.pictures import WEIGHTS
 from bench.reading import Readings
 from bench.rounds import BARE, BARE_NO_PAUSE, OURS, OURS_NO_PAUSE, PAUSE, SEED, SHORT, WAYS, Chapter, Findings, Plan
 from bench.runs import HOST, MARIADB, RECOVER, REDIS, WEB, WORKERS, Series
@@ -49,6 +50,7 @@ def render(findings: Findings, servers: Servers, *, command: str, day: date) -> 
         _explanation(findings.plan),
         *(block for chapter in findings.chapters for block in _chapter(chapter)),
         *_reading(findings.readings),
+        *_detecting(findings),
         "## Targets",
         _table(("to reach", "reached", ""), [_target(target) for target in judged]),
         "## What falls short, and why",
@@ -127,6 +129,35 @@ def _reading(readings: Readings) -> list[str]:
         f"With {most:,} visits of {most * bulk.IMAGES_A_VISIT:,} images, which took {readings.fill_seconds:,.0f} s to "
         "fill in, MariaDB's plans (EXPLAIN) are:",
         _table(("GET /api/visits of", "table", "key", "rows to examine"), readings.plans),
+    ]
+
+
+DETECTING = """\
+Photos of {size[0]}x{size[1]} pixels through the detector, images a second, the median with the least and the most in
+brackets: {photos:,} photos a round, one worker and {processes} processes of the detector against as many bare sessions
+of the same model, batches of {batch} (`bench/detector.py`)."""
+
+
+def _detecting(findings: Findings) -> list[str]:
+    found = findings.detections
+    rows = {
+        "bare sessions that decode": [each.bare for each in found],
+        "the model alone": [each.alone for each in found],
+        "a worker": [each.ours for each in found],
+    }
+    head = DETECTING.format(
+        size=WEIGHTS[0].size, photos=findings.plan.detected, processes=detector.PROCESSES, batch=detector.BATCH
+    )
+    return [
+        "## Detecting",
+        head,
+        _table(
+            ("", "images/s"),
+            [
+                (name, f"{statistics.median(rates):.1f} ({min(rates):.1f} to {max(rates):.1f})")
+                for name, rates in rows.items()
+            ],
+        ),
     ]
 
 

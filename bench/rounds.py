@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bench import pictures, reading, services
+from bench import detector, pictures, reading, services
+from bench.detector import Detected
 from bench.pictures import WEIGHTS, Album, Weight
 from bench.reading import Readings, Sizes
 from bench.runs import Run, Series
@@ -36,6 +37,7 @@ class Plan:
     warm_images: int
     singles: int
     reading: Sizes
+    detected: int  # photos
 
 
 FULL = Plan(
@@ -47,6 +49,7 @@ FULL = Plan(
     warm_images=2_000,
     singles=20,
     reading=Sizes(visits=(10_000, 1_000_000), asked=200),
+    detected=600,
 )
 SHORT = Plan(
     WEIGHTS[1:],
@@ -57,6 +60,7 @@ SHORT = Plan(
     warm_images=100,
     singles=2,
     reading=Sizes(visits=(1_000, 2_000), asked=5),
+    detected=32,
 )
 
 
@@ -75,6 +79,7 @@ class Findings:
     chapters: list[Chapter]
     accepted: list[Accepted]
     readings: Readings
+    detections: list[Detected]
 
 
 def measure(servers: Servers, plan: Plan, tell: Callable[[str], None]) -> Findings:
@@ -89,7 +94,8 @@ def measure(servers: Servers, plan: Plan, tell: Callable[[str], None]) -> Findin
     for chapter in chapters:
         for _ in range(plan.rounds):
             _Round(servers, plan, chapter, tell).measure()
-    return Findings(plan, chapters, accepted, reading.measure(servers, plan.reading, tell))
+    detections = detector.measure(plan.detected, plan.rounds, tell)
+    return Findings(plan, chapters, accepted, reading.measure(servers, plan.reading, tell), detections)
 
 
 class _Round:

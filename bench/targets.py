@@ -19,6 +19,7 @@ MOST_SINGLE_SECONDS = 0.5
 MOST_STATUS_SPREAD = 1.5
 MOST_TRIVIAL = 3.0
 MOST_VISITS_RATIO = 2.0
+LEAST_DETECTED = 0.7
 NOISE = 1.1
 # Past these a resource counts as used up, and what others take as a disturbance.
 FULL = 0.9
@@ -39,6 +40,7 @@ def judge(findings: Findings) -> list[Target]:
         _accepting(findings),
         *(_single(chapter) for chapter in findings.chapters),
         *_reading(findings.readings),
+        _detecting(findings),
     ]
 
 
@@ -74,6 +76,17 @@ def _single(chapter: Chapter) -> Target:
         f"{total:.3f} s",
         total <= MOST_SINGLE_SECONDS,
         f"{post:.3f} s until the POST was answered, {total - post:.3f} s from there to the result in the database",
+    )
+
+
+def _detecting(findings: Findings) -> Target:
+    ratio = statistics.median(each.ratio for each in findings.detections)
+    alone = statistics.median(each.ours / each.alone for each in findings.detections)
+    return Target(
+        f"detecting: at least {LEAST_DETECTED:g} of what bare sessions do on the same photos",
+        f"{ratio:.2f} of it, {alone:.2f} of the model alone",
+        ratio >= LEAST_DETECTED,
+        "beside the model there are decoding, reading storage, and the pipe to the children",
     )
 
 

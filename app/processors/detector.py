@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from app.processors import pixels
 from app.processors.detection import Model, Picture
 from app.processors.image_file import ImageFile
@@ -19,9 +17,6 @@ VERSION = "1"
 IS_MODEL = True
 LANE = "detector"
 NEEDS = "bytes"  # it decodes them itself, no larger than the model needs
-
-OVERSAMPLED = 2
-
 
 SHIPPED = Path(__file__).parents[2] / "data" / "models" / "ssd_mobilenet_v2_oidv4.onnx"
 
@@ -71,29 +66,31 @@ def execute(img_obj: ImageFile) -> dict[str, Any]:
 def execute_batch(img_objs: Sequence[ImageFile]) -> list[dict[str, Any]]:
     """As ``execute`` for each, in one run of the model. Raises DecodeError where one of them cannot be decoded."""
     model, options = _opened.model()
-    pictures = [_picture(img_obj, model.size) for img_obj in img_objs]
+    # One after the other: of a photo nothing is kept but what the model is given.
+    pictures = [_picture(img_obj, model) for img_obj in img_objs]
     found = model.detect(pictures, threshold=options.threshold)
     return [
         {
             "model": model.name,
             "threshold": options.threshold,
-            "width": picture.of[0],
-            "height": picture.of[1],
+            "width": picture.fit.width,
+            "height": picture.fit.height,
             "detections": [detection.as_result() for detection in detections],
         }
         for picture, detections in zip(pictures, found, strict=True)
     ]
 
 
-def _picture(img_obj: ImageFile, wanted: tuple[int, int]) -> Picture:
-    """A copy that is not much larger than the model wants it: of a whole batch nothing else is kept."""
+def _picture(img_obj: ImageFile, model: Model) -> Picture:
     own = ImageFile(img_obj.getvalue(), img_obj.limits)
-    width, height = own.image.size
-    least = (OVERSAMPLED * wanted[0], OVERSAMPLED * wanted[1])
+    is_turned = pixels.orientation(own.image) >= 5
+    of = _sides(own.image.size, is_turned)
     if own.image.format == "JPEG":
-        own.image.draft("RGB", least)  # decodes it at a half, a quarter or an eighth where that is large enough
+        # Decodes it at a half, a quarter or an eighth where that is as large as the model will be shown it.
+        own.image.draft("RGB", _sides(model.least(of), is_turned))
     own.decode()
-    of = (height, width) if pixels.orientation(own.image) >= 5 else (width, height)
-    image = pixels.rgb(own)
-    image.thumbnail(least, Image.Resampling.BILINEAR, reducing_gap=None)
-    return Picture(image, of)
+    return model.picture(pixels.rgb(own), of=of)
+
+
+def _sides(size: tuple[int, int], is_turned: bool) -> tuple[int, int]:
+    return (size[1], size[0]) if is_turned else size

@@ -55,6 +55,7 @@ def test_short_form_measures_every_way_and_writes_the_page(programs: None, tmp_p
         "plus its pause",
         "times `/live`",
         "p95 at most 2 times",
+        "of what bare sessions do on the same photos",
     ):
         assert re.search(rf"^\|.*{re.escape(target)}.*\| (met|\*\*missed\*\*) \|$", text, re.MULTILINE), text
     assert "## What falls short, and why" in text

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -104,6 +107,15 @@ def test_odd_sizes_are_read(size: tuple[int, int]) -> None:
         left, top, width, height = found["box"]
         assert 0 <= left <= left + width <= size[0]
         assert 0 <= top <= top + height <= size[1]
+
+
+def test_a_model_is_opened_without_telling_anybody(tmp_path: Path) -> None:
+    """onnxruntime would note an id for this machine, and send reports of its use to its maker."""
+    env = os.environ | {"HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
+    env.pop("ORT_DISABLE_TELEMETRY", None)
+    code = "from app.processors import detector; detector._opened.model()"
+    subprocess.run([sys.executable, "-c", code], env=env, check=True, timeout=60)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_anchors_are_as_many_as_the_model_answers() -> None:

@@ -39,9 +39,10 @@ class Candidates:
 
     def best(self, threshold: float) -> Candidates:
         """Those with at least the score, best first, finite and with an area."""
-        left, top, right, bottom = self.boxes.T
-        is_box = np.isfinite(self.boxes).all(axis=1) & (right > left) & (bottom > top)
-        kept = np.flatnonzero(is_box & (self.scores >= threshold))
+        kept = np.flatnonzero(self.scores >= threshold)  # few of thousands; what else is asked, is asked of these
+        left, top, right, bottom = self.boxes[kept].T
+        is_box = np.isfinite(self.boxes[kept]).all(axis=1) & (right > left) & (bottom > top)
+        kept = kept[is_box]
         kept = kept[np.argsort(-self.scores[kept], kind="stable")][:MOST_CANDIDATES]
         return replace(self, boxes=self.boxes[kept], scores=self.scores[kept], classes=self.classes[kept])
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -27,6 +28,7 @@ MOST_END_TO_END = 1000
 SSD_STRIDE = 16
 SSD_SCALES = (*np.linspace(0.2, 0.95, 6), 1.0)
 SSD_LAYERS = 6
+LEAST_SCORE = 0.01
 
 Size = tuple[int, int]  # width and height in pixels
 
@@ -47,25 +49,43 @@ class Fit:
         return np.clip((boxes - offset) / scale, 0, edges)
 
 
-def squeezed(image: Image.Image, of: Size, size: Size) -> tuple[np.ndarray, Fit]:
-    """The whole image, its proportions lost, from -1 to 1. Boxes will be counted in an image ``of`` that size."""
-    small = image.resize(size, Image.Resampling.BILINEAR)
-    return _channels_first(np.asarray(small, np.float32) / 127.5 - 1), Fit(*of, (size[0] / of[0], size[1] / of[1]))
+@dataclass(frozen=True, slots=True)
+class Input:
+    """How a model wants its images: all of its square or between grey bars, and which numbers black and white are."""
+
+    is_squeezed: bool
+    black: float
+    white: float
+
+    def inner(self, of: Size, size: Size) -> Size:
+        """How large an image ``of`` that size is in the model's square of ``size``."""
+        if self.is_squeezed:
+            return size
+        scale = min(size[0] / of[0], size[1] / of[1])
+        return max(1, round(of[0] * scale)), max(1, round(of[1] * scale))
+
+    def place(self, image: Image.Image, of: Size, size: Size) -> tuple[np.ndarray, Fit]:
+        """The square as bytes ``[height, width, 3]``; boxes will be counted in an image ``of`` that size."""
+        inner = self.inner(of, size)
+        placed = image.resize(inner, Image.Resampling.BILINEAR)
+        offset = ((size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2)
+        if inner != size:
+            square = Image.new("RGB", size, GREY)
+            square.paste(placed, offset)
+            placed = square
+        return np.asarray(placed), Fit(*of, (inner[0] / of[0], inner[1] / of[1]), offset)
+
+    def numbers(self, squares: Sequence[np.ndarray], kind: type[np.floating[Any]]) -> np.ndarray:
+        """A batch as the model takes it, ``[n, 3, height, width]``."""
+        # Turned round while they are bytes: of floats that is four times as much to move.
+        batch = np.ascontiguousarray(np.stack(squares).transpose(0, 3, 1, 2)).astype(np.float32)
+        batch *= (self.white - self.black) / 255
+        batch += self.black
+        return batch.astype(kind, copy=False)
 
 
-def letterboxed(image: Image.Image, of: Size, size: Size) -> tuple[np.ndarray, Fit]:
-    """The whole image in its proportions between grey bars, from 0 to 1."""
-    scale = min(size[0] / of[0], size[1] / of[1])
-    inner = (max(1, round(of[0] * scale)), max(1, round(of[1] * scale)))
-    offset = ((size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2)
-    square = Image.new("RGB", size, GREY)
-    square.paste(image.resize(inner, Image.Resampling.BILINEAR), offset)
-    fit = Fit(*of, (inner[0] / of[0], inner[1] / of[1]), offset)
-    return _channels_first(np.asarray(square, np.float32) / 255), fit
-
-
-def _channels_first(array: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(array.transpose(2, 0, 1))
+SQUEEZED = Input(is_squeezed=True, black=-1, white=1)
+LETTERBOXED = Input(is_squeezed=False, black=0, white=1)
 
 
 Read = Callable[[Sequence[np.ndarray], Size], Candidates]
@@ -98,10 +118,9 @@ def _read_ssd(outputs: Sequence[np.ndarray], size: Size) -> Candidates:
     corners = np.concatenate([centres - halves, centres + halves], axis=1)
     boxes = corners[:, [1, 0, 3, 2]] * np.array([*size, *size])
     scores = 1 / (1 + np.exp(-logits[:, 1:]))
-    # Every class of an anchor is a candidate of its own.
-    return Candidates(
-        np.repeat(boxes, scores.shape[1], axis=0), scores.ravel(), np.tile(np.arange(scores.shape[1]), len(scores))
-    )
+    # Every class of an anchor is a candidate of its own, but for those that no threshold would keep.
+    anchor, class_ = np.nonzero(scores >= LEAST_SCORE)
+    return Candidates(boxes[anchor], scores[anchor, class_], class_)
 
 
 @lru_cache(maxsize=4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,17 +20,17 @@ from app.processors.detection.boxes import MOST_DETECTIONS, Detection
 from app.processors.detection.layouts import Fit, Size
 
 DEFAULT_SIDE = 640  # pixels, where a model leaves its input's size open and does not say in its metadata
-NUMBERS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+NUMBERS: dict[str, type[np.floating[Any]]] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 # The best of these that is there: the packages onnxruntime-gpu and -openvino bring more than the processor's.
 PROVIDERS = ("CUDAExecutionProvider", "CoreMLExecutionProvider", "CPUExecutionProvider")
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """RGB and upright; it may be a smaller copy ``of`` a photo of that width and height, in which boxes are counted."""
+    """A photo as the model's square, and how it lies in it."""
 
-    image: Image.Image
-    of: Size
+    square: np.ndarray
+    fit: Fit
 
 
 class Model:
@@ -50,7 +51,7 @@ class Model:
         self.size = self._size()
         first = self._input.shape[0]
         self._fixed_batch = first if isinstance(first, int) and first > 0 else None
-        self._is_ssd = len(self._session.get_outputs()) == 2
+        self._wants = layouts.SQUEEZED if len(self._session.get_outputs()) == 2 else layouts.LETTERBOXED
         self._check()
 
     def _size(self) -> tuple[int, int]:
@@ -68,23 +69,30 @@ class Model:
 
     def _check(self) -> None:
         """A run on a grey square tells whether its outputs can be read, before a photo has to."""
-        self.detect([Picture(Image.new("RGB", self.size, layouts.GREY), self.size)], threshold=1.0)
+        grey = Image.new("RGB", self.size, layouts.GREY)
+        self.detect([self.picture(grey, of=self.size)], threshold=1.0)
+
+    def least(self, of: Size) -> Size:
+        """How large a copy of a photo ``of`` that size must be at least, so that nothing is lost to the model."""
+        return self._wants.inner(of, self.size)
+
+    def picture(self, image: Image.Image, *, of: Size) -> Picture:
+        """``image`` is RGB and upright; it may be a smaller copy ``of`` a photo in whose pixels boxes are counted."""
+        return Picture(*self._wants.place(image, of, self.size))
 
     def detect(self, pictures: Sequence[Picture], *, threshold: float) -> list[list[Detection]]:
         """What is found on each picture, best first."""
-        prepare = layouts.squeezed if self._is_ssd else layouts.letterboxed
-        prepared = [prepare(each.image, each.of, self.size) for each in pictures]
         found: list[list[Detection]] = []
-        step = self._fixed_batch or len(prepared) or 1
-        for start in range(0, len(prepared), step):
-            part = prepared[start : start + step]
-            outputs = self._run([array for array, _ in part])
-            for place, (_, fit) in enumerate(part):
-                found.append(self._read([output[place] for output in outputs], fit, threshold))
+        step = self._fixed_batch or len(pictures) or 1
+        for start in range(0, len(pictures), step):
+            part = pictures[start : start + step]
+            outputs = self._run([each.square for each in part])
+            for place, each in enumerate(part):
+                found.append(self._read([output[place] for output in outputs], each.fit, threshold))
         return found
 
-    def _run(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
-        batch = np.stack(arrays).astype(NUMBERS[self._input.type])
+    def _run(self, squares: list[np.ndarray]) -> list[np.ndarray]:
+        batch = self._wants.numbers(squares, NUMBERS[self._input.type])
         if self._fixed_batch and len(batch) < self._fixed_batch:
             empty = np.zeros((self._fixed_batch - len(batch), *batch.shape[1:]), batch.dtype)
             batch = np.concatenate([batch, empty])
@@ -118,18 +126,25 @@ def _sized(box: np.ndarray) -> tuple[float, float, float, float]:
     return left, top, right - left, bottom - top
 
 
-def _open(path: Path, threads: int) -> Any:
+def runtime() -> Any:
+    """The module onnxruntime, which sends nothing to anybody."""
+    # From 1.32 on it reports its use to Microsoft unless this stands in the environment before it is imported.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     # Not at the top: it takes a third of a second and 30 MB, and only processes that detect need it.
-    runtime = importlib.import_module("onnxruntime")
-    runtime.set_default_logger_severity(3)
-    options = runtime.SessionOptions()
+    return importlib.import_module("onnxruntime")
+
+
+def _open(path: Path, threads: int) -> Any:
+    ort = runtime()
+    ort.set_default_logger_severity(3)
+    options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # Threads that wait for work in a busy loop would take the time of the other workers of the machine.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    known = runtime.get_available_providers()
+    known = ort.get_available_providers()
     try:
-        session = runtime.InferenceSession(str(path), options, providers=[name for name in PROVIDERS if name in known])
+        session = ort.InferenceSession(str(path), options, providers=[name for name in PROVIDERS if name in known])
     except Exception as error:  # its own errors have no common base
         raise SettingError(f"DETECTOR_MODEL={path}: cannot be opened: {str(error)[:200]}") from error
     if len(session.get_inputs()) != 1:
