@@ -38,9 +38,9 @@ IMAGE_SIGNATURES = (
 OTHER_SIGNATURES = ((b"%pdf", "a PDF"), (b"pk\x03\x04", "a zip archive"), (b"{", "JSON"), (b"\x1f\x8b", "gzip data"))
 SNIFFED_BYTES = 512
 # Of this thread's processor, so that a machine under load or a stopped process fails no image. A photo's header takes
-# less than a thousandth of it; a collection of garbage that falls into it takes a tenth.
-HEADER_CPU_SECONDS = 1.0
-# ... where others wait for this thread. What takes longer is no error yet: it goes to where it has its second.
+# less than a thousandth of it; a collection of garbage that falls into it takes a fifth.
+HEADER_CPU_SECONDS = 0.5
+# ... where others wait for this thread. What takes longer is no error yet: a child has the time.
 HURRIED_HEADER_CPU_SECONDS = 0.05
 READS_A_LOOK = 32  # how often a look at the clock is worth its while
 

@@ -31,7 +31,7 @@ from testbed.processes import Process, wait_for
 from tests.hostile import made, mutants, sources
 from tests.integration import hands
 
-BATCH = 100
+BATCH = 50
 MOST_SECONDS = 10.0  # for a whole batch, hence for each of its images
 MOST_DECODING_SECONDS = 300.0  # ... where pixels are decoded too, of 100 million each if need be
 MOST_HEADER_SECONDS = 0.2  # of the processor, on the thread that drives all downloads
