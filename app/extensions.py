@@ -120,7 +120,8 @@ def init_celery(app: Flask, options: Settings) -> None:
         worker_pool="threads",
         worker_concurrency=4,
         worker_prefetch_multiplier=1,
-        # The database is the record of work; a message that is lost or repeated costs nothing.
+        # The database is the record of work; a message that is lost or repeated costs nothing. The transport takes it
+        # off its list before it notes it, so a kill in between loses it (celery #7950, #4354, kombu #305).
         task_ignore_result=True,
         task_acks_late=True,
         task_reject_on_worker_lost=False,
@@ -131,7 +132,8 @@ def init_celery(app: Flask, options: Settings) -> None:
         task_create_missing_queues=True,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
-        # A worker keeps trying for ever: its supervisor need not know whether the broker is up.
+        # A worker keeps trying for ever: its supervisor need not know whether the broker is up. Some releases hear
+        # nothing once they are connected again (celery #8030, #8091, #8384, #10205): workers look for themselves too.
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options={
