@@ -281,6 +281,7 @@ def _chunks_against_images(first: int, last: int) -> Any:
 def _plain_checks(first: int, last: int) -> Iterator[tuple[str, str, Any]]:
     """Checks of one sentence each: code, sentence, query for those that are wrong."""
     yield "chunks_overlap", "chunks {before} and {seq} share images", _overlapping(first, last)
+    yield "job_parked", "work is due at {due_at}, and it is parked until {parked_until}", _parked(first, last)
     yield STALLED, "work is due since {due_at}, and nobody took any of it since {claimed_at}", _stalled(first, last)
     for table, name in ((Visit, "visit"), (Chunk, "chunk"), (Image, "image")):
         query: Any = select(table.job_id, func.count().label("rows")).where(
@@ -304,6 +305,17 @@ def _overlapping(first: int, last: int) -> Any:
         .subquery()
     )
     return select(chunks).where(chunks.c.first_image < chunks.c.taken_to)
+
+
+def _parked(first: int, last: int) -> Any:
+    due_at = func.min(Chunk.due_at)
+    return (
+        select(Chunk.job_id, due_at.label("due_at"), Job.parked_until)
+        .join(Job, Job.id == Chunk.job_id)
+        .where(Chunk.job_id.between(first, last), Job.state == JobState.ONGOING, Job.parked_until.is_not(None))
+        .group_by(Chunk.job_id, Job.parked_until)
+        .having(due_at < Job.parked_until)
+    )
 
 
 def find_stalled(session: Session) -> list[Finding]:

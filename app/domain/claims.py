@@ -1,7 +1,7 @@
 """Who works on what: chunks are leased to workers by the database's clock, round the open jobs.
 
-Locks are taken in the order chunks, images, visits, jobs, and by key within a table, here and in ``lifecycle``, so
-that writers wait for each other in one direction only.
+Locks are taken in the order chunks, images, visits, jobs, shares, and by key within a table, here and in ``lifecycle``,
+so that writers wait for each other in one direction only.
 """
 
 from __future__ import annotations
@@ -9,21 +9,23 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, ColumnElement, Integer, and_, exists, func, or_, select, tuple_, update
+from sqlalchemy import BigInteger, ColumnElement, Integer, and_, func, or_, select, tuple_, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app import processors
-from app.domain import transactions
-from app.models import Chunk, Image, ImageState, Job, JobState
+from app.domain import transactions, turns
+from app.domain.turns import Look, Turn
+from app.models import Chunk, Image, ImageState, Job
 from app.processors import contract
 from app.sql import db_now, json_rows
 
-# One step of priority doubles a job's share; TURN_SCALE keeps shares whole numbers down to the lowest priority.
-TURN_SCALE = 1 << 10
-PRIORITY_NORMAL = 5
 CHUNKS_A_CLAIM = 8
+# Jobs that have come due, or are due no more, are noted first, so many at a time.
+MOST_LOOKS = 50
 
 
 class ChunkKey(NamedTuple):
@@ -116,20 +118,39 @@ def claim(
 
     None where nothing is due; an empty list where others are just taking what is: look again at once.
 
-    The job is the one whose turn it is (start-time fair queueing: each image given out moves a job's turn on, by less
-    the higher its priority), so no job starves another. Row locks: the chunks (skipping locked ones), then the job.
-    Running again after a lost answer is harmless: what was leased meanwhile comes back when its lease ends.
+    The job is the one whose turn it is (``turns``), and of its chunks those come first of which the lease ran out:
+    their images have waited for longest. Row locks: the chunks (skipping locked ones), then the job, then the share of
+    its owner. Running again after a lost answer is harmless: what was leased meanwhile comes back when its lease ends.
     """
-    return transactions.run(lambda session: _claim(session, worker, room, lease_seconds, _next_job(avoid_jobs, only)))
+    conditions = []
+    if avoid_jobs:
+        conditions.append(Job.id.not_in(list(avoid_jobs)))
+    if only.sources:
+        conditions.append(Job.source.in_(list(only.sources)))
+
+    def work(session: Session) -> tuple[Look, list[Claim] | None]:
+        look = turns.look(session, conditions, only.lanes)
+        claimed = _claim(session, look.turn, worker, room, lease_seconds) if look.turn else None
+        return look, claimed
+
+    for _ in range(MOST_LOOKS):
+        try:
+            look, claimed = transactions.run(work)
+        except IntegrityError:
+            return []  # another worker was just giving their owner the very first share
+        turns.park(look.idle)
+        if look.woken:
+            turns.wake_all(look.woken)
+        if look.turn or not (look.idle or look.woken):
+            return claimed
+    return []
 
 
-def _claim(session: Session, worker: str, room: Room, lease_seconds: float, next_job: Any) -> list[Claim] | None:
-    job = session.execute(next_job).first()
-    if job is None:
-        return None
+def _claim(session: Session, turn: Turn, worker: str, room: Room, lease_seconds: float) -> list[Claim]:
+    job = turn.job
     wanted = _wanted(job)
     images = room.of(wanted)
-    due = session.execute(_due_chunks(job.id)).all()
+    due = _due_chunks(session, job.id)
     taken: list[Any] = []
     for chunk in due:
         if taken and sum(each.images for each in taken) + chunk.images > images:
@@ -139,6 +160,7 @@ def _claim(session: Session, worker: str, room: Room, lease_seconds: float, next
         return []
     session.execute(
         update(Chunk)
+        .with_hint("FORCE INDEX (PRIMARY)", dialect_name="mysql")
         .where(Chunk.job_id == job.id, Chunk.seq.in_([chunk.seq for chunk in taken]))
         .values(
             due_at=db_now(lease_seconds),
@@ -147,43 +169,41 @@ def _claim(session: Session, worker: str, room: Room, lease_seconds: float, next
             claimed_by=worker,
             claimed_at=db_now(),
         )
+        .execution_options(synchronize_session=False)
     )
-    cost = int(sum(chunk.images for chunk in taken) * TURN_SCALE / _weight(job.priority))
-    session.execute(
-        update(Job)
-        .where(Job.id == job.id)
-        .values(turn=Job.turn + cost, started_at=func.coalesce(Job.started_at, db_now()))
-    )
-    return _load(session, job.id, wanted, taken)
+    claimed = _load(session, job.id, wanted, taken)
+    # Last, since whoever claims of the same job, or owner, waits for these rows.
+    is_all = len(taken) == len(due) < CHUNKS_A_CLAIM
+    turns.give(session, turn, sum(chunk.images for chunk in taken), is_all=is_all, lease_seconds=lease_seconds)
+    return claimed
 
 
-def _weight(priority: int) -> float:
-    return 2.0 ** (priority - PRIORITY_NORMAL)
+def _due_chunks(session: Session, job_id: int) -> Sequence[Any]:
+    """Some of the job's, locked; those first of which the lease ran out, then the others by their time."""
+    is_due = and_(Chunk.job_id == job_id, Chunk.due_at <= db_now())
+    columns = (Chunk.seq, Chunk.first_image, Chunk.images, Chunk.claim, Chunk.unreturned)
+    query = select(*columns).where(is_due).limit(CHUNKS_A_CLAIM).with_for_update(skip_locked=True)
+    # Any other way through the table locks chunks that are not taken, and other workers find none.
+    by_time = query.with_hint(Chunk, "FORCE INDEX (ix_chunks_job_id_due_at)", "mysql").order_by(Chunk.due_at, Chunk.seq)
+    due = session.execute(by_time).all()
+    if len(due) < CHUNKS_A_CLAIM:
+        return sorted(due, key=lambda chunk: chunk.unreturned == 0)
+    lapsed = session.scalars(_lapsed(job_id)).all()
+    if not lapsed:
+        return due
+    by_key = query.with_hint(Chunk, "FORCE INDEX (PRIMARY)", "mysql").where(Chunk.seq.in_(lapsed)).order_by(Chunk.seq)
+    first = session.execute(by_key).all()
+    return [*first, *(chunk for chunk in due if chunk.seq not in lapsed)][:CHUNKS_A_CLAIM]
 
 
-def _next_job(avoid_jobs: Collection[int], only: Only) -> Any:
-    has_due = exists().where(Chunk.job_id == Job.id, Chunk.due_at <= db_now())
-    is_open = and_(Job.state == JobState.ONGOING, Job.cancelled_at.is_(None))
-    columns = (Job.id, Job.priority, Job.processors, Job.lane, Job.keep_images, Job.feed)
-    query = select(*columns).where(is_open, has_due)
-    if avoid_jobs:
-        query = query.where(Job.id.not_in(list(avoid_jobs)))
-    if only.sources:
-        query = query.where(Job.source.in_(list(only.sources)))
-    if only.lanes:
-        query = query.where(Job.lane.in_(list(only.lanes)))
-    return query.order_by(Job.turn, Job.id).limit(1)
-
-
-def _due_chunks(job_id: int) -> Any:
+def _lapsed(job_id: int) -> Any:
+    """Those of which the lease ran out, not locked. On its way are those that are leased: as many as workers hold."""
     return (
-        select(Chunk.seq, Chunk.first_image, Chunk.images, Chunk.claim, Chunk.unreturned)
-        # Any other way through the table locks chunks that are not taken, and other workers find none.
-        .with_hint(Chunk, "FORCE INDEX (ix_chunks_job_id_due_at)", "mysql")
-        .where(Chunk.job_id == job_id, Chunk.due_at <= db_now())
-        .order_by(Chunk.due_at, Chunk.seq)
+        select(Chunk.seq)
+        .with_hint(Chunk, "FORCE INDEX (ix_chunks_job_id_unreturned_due_at)", "mysql")
+        .where(Chunk.job_id == job_id, Chunk.unreturned > 0, Chunk.due_at <= db_now())
+        .order_by(Chunk.unreturned, Chunk.due_at)
         .limit(CHUNKS_A_CLAIM)
-        .with_for_update(skip_locked=True)
     )
 
 
@@ -248,6 +268,7 @@ def renew(held: Collection[tuple[ChunkKey, int]], *, lease_seconds: float) -> No
     """Push the end of the leases on; those lost meanwhile are left alone, and their results will be refused."""
     parameters = {"leases": json.dumps([[*key, token] for key, token in sorted(held)])}
     statement = update(Chunk).where(_is_leased, Chunk.due_at.is_not(None)).values(due_at=db_now(lease_seconds))
+    statement = statement.execution_options(synchronize_session=False)
     transactions.run(lambda session: session.execute(statement, parameters))
 
 
@@ -256,7 +277,7 @@ def release(finished: Collection[tuple[ChunkKey, int]]) -> None:
 
     def work(session: Session) -> None:
         lock(session, finished)
-        give_back(session, finished)
+        turns.wake(session, give_back(session, finished))
 
     transactions.run(work)
 
@@ -275,27 +296,38 @@ def lock(session: Session, wanted: Collection[tuple[ChunkKey, int]]) -> set[tupl
     return {(ChunkKey(row.job_id, row.seq), row.claim) for row in rows} & set(wanted)
 
 
-def give_back(session: Session, finished: Collection[tuple[ChunkKey, int]]) -> None:
+def give_back(session: Session, finished: Collection[tuple[ChunkKey, int]]) -> dict[int, datetime]:
     """Set from its images when each chunk is due again: with the earliest open one, never if none is; no commit.
 
-    The chunks are locked: an image that a retry opens at this moment would else be forgotten.
+    Returns when something of their jobs is due again, which ``turns.wake`` is to be told at the end. The chunks are
+    locked: an image that a retry opens at this moment would else be forgotten.
     """
     if not finished:
-        return
-    keys = sorted(tuple(key) for key, _ in finished)
+        return {}
+    is_theirs = tuple_(Chunk.job_id, Chunk.seq).in_(sorted(tuple(key) for key, _ in finished))
     chunks = session.execute(
-        select(Chunk.job_id, Chunk.seq, Chunk.first_image, Chunk.images).where(
-            tuple_(Chunk.job_id, Chunk.seq).in_(keys)
-        )
+        select(Chunk.job_id, Chunk.seq, Chunk.first_image, Chunk.images)
+        .with_hint(Chunk, "FORCE INDEX (PRIMARY)", "mysql")
+        .where(is_theirs)
     )
     ranges = {ChunkKey(chunk.job_id, chunk.seq): chunk for chunk in chunks}
     for key, token in sorted(finished):
         if key in ranges:
             session.execute(
                 update(Chunk)
+                # Without it MariaDB at times takes the index over due_at, and locks all chunks of the job.
+                .with_hint("FORCE INDEX (PRIMARY)", dialect_name="mysql")
                 .where(Chunk.job_id == key.job_id, Chunk.seq == key.seq, Chunk.claim == token)
                 .values(due_at=_earliest_open(ranges[key]), unreturned=0)
+                .execution_options(synchronize_session=False)
             )
+    due = (
+        select(Chunk.job_id, func.min(Chunk.due_at).label("due_at"))
+        .with_hint(Chunk, "FORCE INDEX (PRIMARY)", "mysql")
+        .where(is_theirs, Chunk.due_at.is_not(None))
+        .group_by(Chunk.job_id)
+    )
+    return {row.job_id: row.due_at for row in session.execute(due)}
 
 
 def _earliest_open(chunk: Any) -> Any:

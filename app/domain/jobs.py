@@ -7,11 +7,22 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import exists, func, insert, select
+from sqlalchemy import exists, insert, select
 from sqlalchemy.orm import Session
 
 from app import processors, queues
-from app.domain import access, backlog, cursors, idempotency, outbox, totals, transactions, visit_changes, webhooks
+from app.domain import (
+    access,
+    backlog,
+    cursors,
+    idempotency,
+    outbox,
+    totals,
+    transactions,
+    turns,
+    visit_changes,
+    webhooks,
+)
 from app.domain.idempotency import Idempotency
 from app.domain.plans import CHUNKS_A_JOB, Plan
 from app.domain.plans import NOTHING_ASKED as NOTHING_ASKED
@@ -76,7 +87,7 @@ def _create(session: Session, new: NewJob, name: Idempotency | None, submission:
     now, are_visits_heard = session.execute(select(db_now(), is_heard)).one()
     plan = Plan.of(new, known_stores(session, {visit.store_id for visit in new.visits}))
     connection = session.connection()
-    job = plan.job(submission, first_turn(session, new.lane), now)
+    job = plan.job(submission, turns.first_turn(session, access.current().owner_id), now)
     backlog.expect_room(session, job["images_open"], job["owner_id"])
     job_id = connection.execute(insert(Job).values(**job)).lastrowid
     idempotency.remember(session, name, job_id)
@@ -124,13 +135,6 @@ def known_stores(session: Session, ids: Iterable[str]) -> set[str]:
     wanted = sorted(ids)
     slices = [wanted[start : start + IDS_A_QUERY] for start in range(0, len(wanted), IDS_A_QUERY)]
     return {known for part in slices for known in session.scalars(select(Store.id).where(Store.id.in_(part)))}
-
-
-def first_turn(session: Session, lane: str) -> int:
-    """Ahead of the job in its lane that has waited longest: it need not catch up on what others were given."""
-    is_beside_it = (Job.state == JobState.ONGOING) & (Job.lane == lane)
-    least = session.scalar(select(func.min(Job.turn)).where(is_beside_it))
-    return 0 if least is None else least - 1
 
 
 def get(job_id: int) -> Job:

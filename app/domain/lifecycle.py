@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from sqlalchemy import BigInteger, Float, Integer, String, and_, case, func, select, update
 from sqlalchemy.orm import Session
 
-from app.domain import claims, feeds, outbox, settling, totals, transactions, visit_changes
+from app.domain import claims, feeds, outbox, settling, totals, transactions, turns, visit_changes
 from app.domain.claims import ChunkKey
 from app.domain.outcomes import Outcome
 from app.models import ImageState, Job, JobState, Visit, VisitState
@@ -130,8 +130,9 @@ def _settle(
     counted = write(session, feeds.without_tensors(ours)) if ours else []
     feeds.note(session, counted)
     # Before the jobs are locked: claims lock chunks first too.
-    claims.give_back(session, finished)
+    due = claims.give_back(session, finished)
     closed = _count(session, [outcome for outcome in counted if outcome.state is not ImageState.OPEN])
+    turns.wake(session, due)
     totals.add(session, totals.of(counted))
     return Settlement(len(counted), len(outcomes) - len(counted), closed)
 

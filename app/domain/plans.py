@@ -11,8 +11,8 @@ from typing import Any
 
 from app import processors
 from app.domain import access, totals
-from app.domain.claims import PRIORITY_NORMAL
 from app.domain.feeds import Feed
+from app.domain.turns import PRIORITY_NORMAL
 from app.extensions import settings
 from app.models import Chunk, Image, ImageState, JobSource, JobState, Visit, VisitState
 

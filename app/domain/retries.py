@@ -20,7 +20,7 @@ from sqlalchemy import BigInteger, Float, Integer, String, and_, case, func, ins
 from sqlalchemy.orm import Session
 
 from app import queues
-from app.domain import idempotency, jobs, plans, transactions, visit_changes
+from app.domain import idempotency, jobs, plans, transactions, turns, visit_changes
 from app.domain.idempotency import Idempotency
 from app.errors import ConflictError
 from app.extensions import settings
@@ -227,7 +227,8 @@ def _reopen_job(session: Session, job: Job, sums: dict[int | None, _Sums]) -> No
         .values(
             state=JobState.ONGOING,
             # A job that comes back has its turn like a new one: it need not be given what others had meanwhile.
-            turn=Job.turn if job.state is JobState.ONGOING else jobs.first_turn(session, job.lane),
+            turn=Job.turn if job.state is JobState.ONGOING else turns.first_turn(session, job.owner_id),
+            parked_until=None,
             images_open=Job.images_open + failed + cancelled,
             images_failed=Job.images_failed - failed,
             images_cancelled=Job.images_cancelled - cancelled,

@@ -14,6 +14,7 @@ from app.models.jobs import Chunk, Image, ImageState, Job, JobSource, JobState, 
 from app.models.keys import ApiKey
 from app.models.marks import StorageMark
 from app.models.requests import IdempotencyKey
+from app.models.shares import Share
 from app.models.stores import Store
 from app.models.totals import Total
 from app.models.uploads import Report, ReportState, Upload, UploadFile, UploadState
@@ -41,6 +42,7 @@ __all__ = [
     "JobState",
     "Report",
     "ReportState",
+    "Share",
     "StorageMark",
     "Store",
     "Total",

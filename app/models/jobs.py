@@ -47,8 +47,8 @@ class JobSource(StrEnum):
 class Job(Base):
     __tablename__ = "jobs"
     __table_args__ = (
-        Index(None, "state", "turn"),  # claims go round the open jobs in this order
-        Index(None, "state", "lane", "turn"),  # ... and those that are for one lane round its own
+        # Claims go round the open jobs in this order.
+        Index("ix_jobs_turns", "state", "parked_until", "owner_id", "lane", "turn"),
         Index(None, "owner_id", "id"),
         Index(None, "source", "id"),
         BYTEWISE,
@@ -64,6 +64,8 @@ class Job(Base):
     # Whose places it takes: that of the detector, or "plain".
     lane: Mapped[str] = mapped_column(String(16), server_default="plain")
     turn: Mapped[int] = mapped_column(BigInteger)  # virtual time of fair queueing: work given out, by weight
+    # Nothing of it is due before that, so claims pass it by until then; NULL: something may be.
+    parked_until: Mapped[datetime | None]
     client_metadata: Mapped[dict[str, Any] | None]
     processors: Mapped[list[str] | None]
     keep_images: Mapped[bool] = mapped_column(default=False)
@@ -122,6 +124,7 @@ class Chunk(Base):
     __tablename__ = "chunks"
     __table_args__ = (
         Index(None, "job_id", "due_at"),
+        Index(None, "job_id", "unreturned", "due_at"),  # leases that ran out
         Index(None, "due_at"),
         BYTEWISE | {"sqlite_with_rowid": False},
     )

@@ -10,11 +10,11 @@ from flask import Response, url_for
 from flask_openapi import APIBlueprint, Tag
 
 from app.domain import cancellations, jobs, listings, retries, statuses
-from app.domain.claims import PRIORITY_NORMAL
 from app.domain.jobs import JobFilter, NewJob, NewVisit
 from app.domain.listings import ErrorGroup, ImageFilter
 from app.domain.retries import RetryFilter
 from app.domain.statuses import Status
+from app.domain.turns import PRIORITY_NORMAL
 from app.errors import InvalidRequestError, NotFoundError
 from app.models import Image, Job, JobSource, JobState
 from app.web.documents import jobs as documents

@@ -14,7 +14,7 @@ from app.domain import audit, claims, lifecycle, transactions
 from app.domain.claims import Claim, Room, Work
 from app.domain.lifecycle import Outcome, Settlement
 from app.extensions import db
-from app.models import Chunk, Image, ImageState, Store, Visit
+from app.models import Chunk, Image, ImageState, Job, Store, Visit
 from app.sql import db_now
 
 STORES = {
@@ -105,5 +105,6 @@ def make_due(app: Flask) -> None:
             lambda session: [
                 session.execute(db.update(Chunk).where(Chunk.due_at.is_not(None)).values(due_at=db_now())),
                 session.execute(db.update(Image).where(Image.state == "open").values(next_attempt_at=None)),
+                session.execute(db.update(Job).values(parked_until=None)),
             ]
         )

@@ -40,6 +40,7 @@ TABLES = {
     "visit_sums",
     "visit_changes",
     "exports",
+    "shares",
 }
 
 

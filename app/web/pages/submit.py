@@ -14,9 +14,9 @@ from flask import Response, request, url_for
 
 from app import processors
 from app.domain import jobs, stores
-from app.domain.claims import PRIORITY_NORMAL
 from app.domain.idempotency import Idempotency
 from app.domain.plans import NewJob, NewVisit
+from app.domain.turns import PRIORITY_NORMAL
 from app.errors import InvalidRequestError
 from app.extensions import settings
 from app.models import JobSource

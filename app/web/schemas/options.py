@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from app.domain.claims import PRIORITY_NORMAL
 from app.domain.plans import JobOptions
+from app.domain.turns import PRIORITY_NORMAL
 from app.web import fields
 from app.web.schemas.base import Request
 from app.web.schemas.webhooks import SECRET_WORDS, Secret
