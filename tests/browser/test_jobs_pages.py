@@ -137,6 +137,30 @@ def test_errors_are_pages(path: str, status: int, heading: str, watched: Watched
     watched.expect_accessible()
 
 
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/dashboard/?start=odd", 400),
+        ("/dashboard/?silent=0", 400),
+        ("/dashboard/visits?start=2020-09-02&end=2020-09-01", 400),
+        ("/dashboard/stores?cursor=x", 400),
+        ("/dashboard/stores/NONE", 404),
+        ("/dashboard/jobs/1/images/9999999", 404),
+        ("/dashboard/jobs/999999/stores", 404),
+        ("/dashboard/jobs/999999/request", 404),
+        ("/dashboard/jobs/999999/retry", 404),
+        ("/dashboard/webhooks?cursor=x", 400),
+        ("/dashboard/webhooks/99", 404),
+        ("/dashboard/deliveries/99", 404),
+        ("/dashboard/keys/99/revoke", 404),
+    ],
+)
+def test_each_page_says_what_is_wrong_with_its_address(path: str, status: int, watched: Watched) -> None:
+    page = watched.open(path, status)
+    expect(page.locator(".empty .code")).to_have_text(str(status))
+    expect(page.get_by_role("link", name="To the start")).to_be_visible()
+
+
 @pytest.fixture
 def photos(tmp_path: Path) -> Iterator[Host]:
     for number in range(4):

@@ -61,6 +61,8 @@
   };
 
   document.addEventListener("DOMContentLoaded", () => {
+    // On a phone the row of pages is longer than the screen.
+    document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
     document.querySelectorAll("[data-live]").forEach((part) => {
       if (part.dataset.seconds) watch(part);
       else fill(part).catch((error) => { part.textContent = `This part could not be loaded (${error.message}).`; });
