@@ -187,6 +187,11 @@ class Settings(BaseModel):
     DETECTOR_THRESHOLD: float = Field(0.4, ge=0.01, le=1, description="Least score of a detection that is kept.")
     DETECTOR_BATCH: int = Field(8, ge=1, le=256, description="Images that go through the detector at once.")
     DETECTOR_THREADS: int = Field(1, ge=1, le=64, description="Threads of the detector in each of its processes.")
+    DETECTOR_LABEL_FONT: str = Field(
+        "",
+        description="Font file for labels on annotated photos, asked first. Empty: Noto Sans, and for Chinese, "
+        "Japanese and Korean a font of the system.",
+    )
 
     JOB_MAX_IMAGES: int = Field(200_000, ge=1, description="Most images a job; past it 413.")
     BODY_MAX_BYTES: int = Field(64 * 1024 * 1024, ge=1024, description="Largest request body in bytes; past it 413.")

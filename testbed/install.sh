@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs what the tests need from Debian: MariaDB, Redis, nginx, promtool out of Prometheus, a
-# browser, and a clock that is wrong.
+# browser, a clock that is wrong, and a font.
 # Nothing is done where the programs are there. No system service is started: the tests start their own.
 set -euo pipefail
 
@@ -14,6 +14,8 @@ for pair in "${wanted[@]}"; do
 done
 # The second engine of the barcodes is a library, not a command.
 [[ "$(ldconfig -p 2>/dev/null)" == *libzbar.so.0* ]] || missing+=(libzbar0)
+# Letters that no package of Python has in a small font.
+[[ -e /usr/share/fonts/truetype/wqy/wqy-microhei.ttc ]] || missing+=(fonts-wqy-microhei)
 if [[ ${#missing[@]} -eq 0 ]]; then
     exit 0
 fi

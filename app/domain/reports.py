@@ -24,6 +24,7 @@ from app.models import Image, ImageState, Job, JobState, Report, ReportState, Up
 from app.processors import DecodeLimits, detector, exif
 from app.reports import archives, drawing, tables
 from app.reports.archives import Entry
+from app.reports.fonts import Fonts
 from app.reports.rows import Photo, file_name
 from app.reports.workbooks import Workbook
 from app.sql import db_now
@@ -140,6 +141,7 @@ class _Builder:
         self._report: Report = lease.row
         self._is_stopping = is_stopping
         self._limits = DecodeLimits(settings.image_formats, settings.IMAGE_MAX_PIXELS)
+        self._fonts = Fonts.preferring(settings.DETECTOR_LABEL_FONT)
         self._renew_at = 0.0
         self._folder = self._report.folder or new_key(FOLDER)
 
@@ -163,7 +165,7 @@ class _Builder:
     def _draw_one(self, image: Image, found: list[dict[str, Any]]) -> None:
         self._keep_going()
         try:
-            drawn = drawing.annotated(storage.read(str(image.storage_key)), found, self._limits)
+            drawn = drawing.annotated(storage.read(str(image.storage_key)), found, self._limits, self._fonts)
         except (ImageError, StoredFileMissingError) as error:
             if isinstance(error, StorageError):
                 raise

@@ -12,9 +12,11 @@ from typing import Any
 import openpyxl
 import pytest
 from PIL import Image, ImageChops
+from PIL.ExifTags import IFD, Base
 
 from app.errors import DecodeError
 from app.reports import archives, drawing, tables, workbooks
+from app.reports.fonts import IN_NO_FONT, OF_SYSTEM, OURS, Fonts
 from app.reports.rows import Photo, file_name
 from app.reports.workbooks import COLUMNS, Workbook
 from tests.pictures import LIMITS, encoded, photo, plain, with_orientation
@@ -70,9 +72,9 @@ def test_labels_can_be_read_at_any_size(size: tuple[int, int], monkeypatch: pyte
     texts: list[tuple[str, float, tuple[float, ...]]] = []
     draw = drawing.ImageDraw.ImageDraw.text
 
-    def noting(self: Any, place: Any, text: str, *, font: Any, fill: str) -> None:
-        texts.append((text, font.size, self.textbbox(place, text, font=font)))
-        draw(self, place, text, font=font, fill=fill)
+    def noting(self: Any, place: Any, text: str, *, font: Any, fill: str, anchor: str) -> None:
+        texts.append((text, font.size, self.textbbox(place, text, font=font, anchor=anchor)))
+        draw(self, place, text, font=font, fill=fill, anchor=anchor)
 
     monkeypatch.setattr(drawing.ImageDraw.ImageDraw, "text", noting)
     found = {"label": "Box", "score": 0.5, "box": [size[0] * 0.8, 0, size[0] * 0.2, size[1]]}
@@ -96,6 +98,60 @@ def test_a_turned_photo_is_drawn_upright(orientation: int) -> None:
     assert drawn.getexif().get(0x0112, 1) == 1
     difference = ImageChops.difference(drawn.resize((80, 60)), upright.resize((80, 60))).convert("L")
     assert sum(level * count for level, count in enumerate(difference.histogram())) / 4800 < 4
+
+
+@pytest.mark.parametrize("label", ["Кошка", "γάτα", "बिल्ली", "猫", "ねこ", "고양이", "Kočka", "cat 猫"])
+def test_labels_are_drawn_in_the_letters_they_are_written_in(label: str) -> None:
+    """And not as the boxes that a font draws for what it does not have, nor all alike."""
+    fonts = Fonts()
+    assert fonts.lacks(label) == ""
+    drawn = set()
+    for letters in (label, IN_NO_FONT * len(label), label[::-1] + "."):
+        canvas = Image.new("L", (400, 60), 255)
+        fonts.line(letters, 30).draw(drawing.ImageDraw.Draw(canvas), (10, 45), "black")
+        assert canvas.getextrema()[0] < 64
+        drawn.add(canvas.tobytes())
+    assert len(drawn) == 3
+
+
+def test_a_font_of_ones_own_is_asked_first(tmp_path: Path) -> None:
+    [system] = [path for path in OF_SYSTEM if path.exists()][:1]
+    own = tmp_path / "own.ttf"
+    own.write_bytes(system.read_bytes())
+    runs = Fonts.preferring(str(own)).line("猫é", 20).runs
+    assert Path(str(runs[0][1].path)) == own
+    for missing in (tmp_path / "none.ttf", Path(__file__)):
+        runs = Fonts.preferring(str(missing)).line("cat", 20).runs
+        assert [Path(str(font.path)) for _, font in runs] == [OURS]
+
+
+def test_an_annotated_photo_keeps_what_the_camera_wrote() -> None:
+    """Time, place and camera; but it lies upright now, and its size is another."""
+    exif = Image.Exif()
+    exif[Base.Orientation], exif[Base.Make], exif[Base.Model] = 6, "Canon", "EOS 5D"
+    inner = exif.get_ifd(IFD.Exif)
+    inner |= {Base.DateTimeOriginal: "2020:09:02 00:00:53", Base.ExifImageWidth: 9, Base.MakerNote: b"\0" * 50}
+    gps = exif.get_ifd(IFD.GPSInfo)
+    gps |= {1: "N", 2: (19.0, 4.0, 12.0), 3: "E", 4: (72.0, 51.0, 36.0)}
+    body = encoded(plain("grey", size=(800, 600)), "JPEG", exif=exif.tobytes())
+    with opened(drawing.annotated(body, [CUP], LIMITS)) as drawn:
+        found = drawn.getexif()
+        assert drawn.size == (600, 800)
+        assert (found[Base.Orientation], found[Base.Make], found[Base.Model]) == (1, "Canon", "EOS 5D")
+        kept = found.get_ifd(IFD.Exif)
+        assert kept[Base.DateTimeOriginal] == "2020:09:02 00:00:53"
+        assert (kept[Base.ExifImageWidth], kept[Base.ExifImageHeight]) == (600, 800)
+        assert Base.MakerNote not in kept
+        assert found.get_ifd(IFD.GPSInfo) == {1: "N", 2: (19.0, 4.0, 12.0), 3: "E", 4: (72.0, 51.0, 36.0)}
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+@pytest.mark.parametrize("exif", [b"", b"Exif\0\0II*\0\x08\0\0\0\xff\xff", b"Exif\0\0MM\0*\0\0\xff\xff"])
+def test_a_photo_whose_exif_is_broken_is_drawn_without(exif: bytes) -> None:
+    body = encoded(plain("grey", size=(800, 600)), "JPEG", exif=exif)
+    with opened(drawing.annotated(body, [CUP], LIMITS)) as drawn:
+        drawn.load()
+        assert drawn.size == (800, 600)
 
 
 def test_labels_of_neighbours_do_not_cover_each_other() -> None:
