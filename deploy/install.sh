@@ -118,7 +118,7 @@ if [[ -n "$web" ]]; then
     fi
     site=$dest/etc/nginx/sites-available/imagejobs
     filled=$(sed -e 's|\${IMAGEJOBS_HTTP}|80|g' -e 's|\${IMAGEJOBS_HTTPS}|443|g' \
-        -e 's|\${IMAGEJOBS_SERVER}|unix:/run/imagejobs/web.sock|g' \
+        -e 's|\${IMAGEJOBS_SERVER[A-Z_]*}|unix:/run/imagejobs/web.sock|g' \
         -e 's|\${IMAGEJOBS_CERTIFICATE}|/etc/imagejobs/tls/certificate.pem|g' \
         -e 's|\${IMAGEJOBS_CERTIFICATE_KEY}|/etc/imagejobs/tls/key.pem|g' \
         -e 's|\${IMAGEJOBS_FILES}|/var/lib/imagejobs/files|g' \

@@ -11,7 +11,7 @@ mkdir -p secrets
 chmod 0700 secrets
 
 random() { od -An -N32 -tx1 /dev/urandom | tr -d ' \n'; }
-for secret in mysql_password mysql_root_password secret_key metrics_token; do
+for secret in mysql_password mysql_root_password secret_key metrics_token grafana_password; do
     [[ -e secrets/$secret ]] || random >"secrets/$secret"
 done
 # The mail server's is not ours to make: it stays empty until it is put there.

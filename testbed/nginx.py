@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from app.lifelines import Watchdog
+from app.models import JobSource
 from testbed import certificates
 from testbed.processes import PROJECT, free_port, is_listening
 from testbed.server import Server, program
@@ -96,10 +98,18 @@ class Nginx(_Nginx):
 class Front(_Nginx):
     """The shipped site in front of ``server`` (``127.0.0.1:5000``, ``unix:/path``), by TLS on ``port``.
 
-    ``certificate`` is what a client has to trust, by the name localhost.
+    ``certificate`` is what a client has to trust, by the name localhost; ``doors`` have servers of their own.
     """
 
-    def __init__(self, server: str, *, files: Path, body_max: str = "65m", upload_max: str = "1g") -> None:
+    def __init__(
+        self,
+        server: str,
+        *,
+        files: Path,
+        body_max: str = "65m",
+        upload_max: str = "1g",
+        doors: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(workers=1)
         self.plain_port = free_port()
         self.certificate = self.folder / "certificate.pem"
@@ -108,6 +118,7 @@ class Front(_Nginx):
             "IMAGEJOBS_HTTP": f"127.0.0.1:{self.plain_port}",
             "IMAGEJOBS_HTTPS": f"127.0.0.1:{self.port}",
             "IMAGEJOBS_SERVER": server,
+            **{f"IMAGEJOBS_SERVER_{door.upper()}": (doors or {}).get(door, server) for door in JobSource},
             "IMAGEJOBS_CERTIFICATE": str(self.certificate),
             "IMAGEJOBS_CERTIFICATE_KEY": str(self.folder / "key.pem"),
             "IMAGEJOBS_FILES": str(files),

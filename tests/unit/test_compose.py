@@ -28,6 +28,8 @@ COMPOSE: dict[str, Any] = yaml.safe_load((PROJECT / "docker-compose.yml").read_t
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if service["image"] == "imagejobs"}
 WORKERS = [name for name in OURS if name.startswith("worker")]
+LANES = ("plain", "detector")
+WEBS = [name for name in OURS if name.startswith("web")]
 EXAMPLE = dict(
     line.split("=", 1) for line in (PROJECT / "deploy/env.example").read_text().splitlines() if re.match(r"[A-Z]", line)
 )
@@ -59,22 +61,27 @@ def environment_of(name: str, secrets: Path) -> dict[str, str]:
     return {key: value.replace("/run/secrets", str(secrets)) for key, value in found.items()}
 
 
-def test_compose_reads_the_file(secrets: Path) -> None:
+def compose(secrets: Path, *words: str) -> set[str]:
+    """The services that there are with these options."""
     shutil.copy(PROJECT / "docker-compose.yml", secrets.parent)
-    shutil.copy(PROJECT / "deploy/env.example", secrets.parent / ".env")
+    example = (PROJECT / "deploy/env.example").read_text().replace("COMPOSE_PROFILES=all", "")
+    (secrets.parent / ".env").write_text(example)
     program = shutil.which("docker-compose")
     assert program, "docker-compose is not installed; testbed/install.sh installs it"
-    profiles = sorted({profile for service in SERVICES.values() for profile in service.get("profiles", [])})
-    chosen = [word for profile in profiles for word in ("--profile", profile)]
-    argv = [program, *chosen, "config", "--services"]
+    argv = [program, *words, "config", "--services"]
     done = subprocess.run(argv, cwd=secrets.parent, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert set(done.stdout.split()) == set(SERVICES)
+    return set(done.stdout.split())
+
+
+def test_compose_reads_the_file(secrets: Path) -> None:
+    profiles = sorted({profile for service in SERVICES.values() for profile in service.get("profiles", [])})
+    assert compose(secrets, *(word for profile in profiles for word in ("--profile", profile))) == set(SERVICES)
 
 
 def test_services_are_the_parts_of_the_service() -> None:
-    assert set(OURS) - set(WORKERS) == {"web", "recover", "deliver", "purge", "migrate"}
-    assert set(SERVICES) - set(OURS) == {"nginx", "mysql", "redis", "flower", "prometheus"}
+    assert set(OURS) - {*WORKERS, *WEBS} == {"recover", "deliver", "purge", "migrate"}
+    assert set(SERVICES) - set(OURS) == {"nginx", "mysql", "redis", "flower", "prometheus", "grafana"}
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -127,23 +134,44 @@ def test_database_is_the_one_that_mysql_creates() -> None:
     assert ours["SQL_PASSWORD_FILE"] == theirs["MYSQL_PASSWORD_FILE"]
 
 
-def test_every_door_and_lane_can_have_workers_of_its_own() -> None:
-    by_profile = {OURS[name]["profiles"][0]: OURS[name]["environment"] for name in WORKERS}
-    lanes = ("plain", "detector")
-    assert set(by_profile) == {"all", *JobSource, *lanes}
-    assert not {"WORKER_SOURCES", "WORKER_LANES"} & set(by_profile["all"])
-    assert all(by_profile[source]["WORKER_SOURCES"] == source for source in JobSource)
-    assert all(by_profile[lane]["WORKER_LANES"] == lane for lane in lanes)
+def test_every_door_can_have_web_servers_and_workers_of_its_own() -> None:
+    for names, setting in ((WORKERS, "WORKER_SOURCES"), (WEBS, "WEB_DOORS")):
+        by_profile = {profile: OURS[name]["environment"] for name in names for profile in OURS[name]["profiles"]}
+        assert set(by_profile) == {"all", *JobSource, *LANES}
+        assert not {setting, "WORKER_LANES"} & set(by_profile["all"])
+        assert all(by_profile[source][setting] == source for source in JobSource)
+
+
+def test_every_lane_can_have_workers_of_its_own() -> None:
+    for lane in LANES:
+        assert OURS[f"worker-{lane}"]["environment"]["WORKER_LANES"] == lane
+        assert OURS[f"worker-{lane}"]["profiles"] == [lane]
+
+
+def test_nothing_waits_for_what_only_some_profiles_have() -> None:
+    """Compose refuses the file where a service that is chosen waits for one that is not."""
+    for name, service in SERVICES.items():
+        for other in service.get("depends_on", {}):
+            assert set(SERVICES[other].get("profiles", [])) <= set(service.get("profiles", [])), name
+
+
+def test_nginx_finds_the_web_servers_of_every_door() -> None:
+    environment = SERVICES["nginx"]["environment"]
+    for name in WEBS:
+        assert OURS[name]["networks"]["front"] == {"aliases": ["web"]}
+    for source in JobSource:
+        assert environment[f"IMAGEJOBS_SERVER_{source.upper()}"] == f"${{WEB_{source.upper()}:-web:5000}}"
 
 
 def test_web_believes_nginx_and_nobody_else() -> None:
-    nginx, web = SERVICES["nginx"], OURS["web"]
+    nginx = SERVICES["nginx"]
     front = COMPOSE["networks"]["front"]
     address = ipaddress.ip_address(nginx["networks"]["front"]["ipv4_address"])
-    assert web["environment"]["TRUSTED_PROXIES"] == str(address)
     assert address in ipaddress.ip_network(front["ipam"]["config"][0]["subnet"])
-    # By no other network do they see each other: there nginx would have another address.
-    assert set(nginx["networks"]) & set(web["networks"]) == {"front"}
+    for name in WEBS:
+        assert OURS[name]["environment"]["TRUSTED_PROXIES"] == str(address)
+        # By no other network do they see each other: there nginx would have another address.
+        assert set(nginx["networks"]) & set(OURS[name]["networks"]) == {"front"}
 
 
 def test_databases_have_no_way_out() -> None:
@@ -213,7 +241,7 @@ def test_health_of_web_is_asked_at_a_route_that_exists(tmp_path: Path) -> None:
 
 
 def test_tables_are_ready_before_the_rest_starts() -> None:
-    for name in (*WORKERS, "web", "recover", "deliver", "purge"):
+    for name in (*WORKERS, *WEBS, "recover", "deliver", "purge"):
         assert OURS[name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
         assert OURS[name]["restart"] == "unless-stopped"
     assert OURS["migrate"]["depends_on"] == {"mysql": {"condition": "service_healthy"}}

@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 PROJECT = Path(__file__).resolve().parents[2]
 FOLDER = PROJECT / "deploy/prometheus"
 RULES = yaml.safe_load((FOLDER / "alerts.yml").read_text())["groups"][0]["rules"]
-DASHBOARD = json.loads((FOLDER / "grafana-dashboard.json").read_text())
+DASHBOARD = json.loads((PROJECT / "deploy/grafana/imagejobs.json").read_text())
 
 
 def promtool(*words: str) -> None:
