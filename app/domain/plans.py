@@ -60,7 +60,7 @@ class NewImage:
     height: int | None = None
     perimeter: int | None = None
     seconds: float | None = None
-    results: dict[str, Any] | None = None  # by processor: {"version", "result" or "error"}
+    results: dict[str, Any] | None = None  # by processor: {"version", "seconds" and "result", or "error"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -177,7 +177,7 @@ class Image(Base):
     format: Mapped[str | None] = mapped_column(String(16))
     bytes: Mapped[int | None] = mapped_column(BigInteger)
     sha256: Mapped[str | None] = mapped_column(String(64))
-    results: Mapped[dict[str, Any] | None]  # by processor: {"version", "result" or "error"}
+    results: Mapped[dict[str, Any] | None]  # by processor: {"version", "seconds" and "result", or "error"}
     seconds: Mapped[float | None] = mapped_column(Double)
     attempts: Mapped[int] = mapped_column(SmallInteger)  # in all
     attempts_before: Mapped[int] = mapped_column(SmallInteger, server_default="0")  # those before the last retry

@@ -6,6 +6,7 @@ The one broad ``except`` of this service stands here: around one processor on on
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -73,10 +74,12 @@ def _run(processor: Processor, images: Sequence[ImageFile], step: Step) -> list[
     if batch is not None and len(images) > 1:
         files = [_file(image, is_shared) for image in images]
         step(processor.NAME, len(files))
+        started = time.monotonic()
         try:
             results = list(batch(files))
             if len(results) == len(files):
-                return [_entry(processor, result) for result in results]
+                seconds = (time.monotonic() - started) / len(files)
+                return [_entry(processor, result, seconds) for result in results]
         except Exception:  # noqa: BLE001, S110 - one of them is to blame: alone each shows whether it is
             pass
     return [_run_one(processor, _file(image, is_shared), step) for image in images]
@@ -84,8 +87,10 @@ def _run(processor: Processor, images: Sequence[ImageFile], step: Step) -> list[
 
 def _run_one(processor: Processor, image: ImageFile, step: Step) -> str:
     step(processor.NAME, 1)
+    started = time.monotonic()
     try:
-        return _entry(processor, processor.execute(image))
+        result = processor.execute(image)
+        return _entry(processor, result, time.monotonic() - started)
     except ImageError as error:
         return _error(processor, error.code, error.message)
     except MemoryError:
@@ -101,12 +106,13 @@ def _file(image: ImageFile, is_shared: bool) -> ImageFile:
     return image
 
 
-def _entry(processor: Processor, result: Any) -> str:
+def _entry(processor: Processor, result: Any, seconds: float) -> str:
+    """``seconds`` are those of the processor alone; of a batch, each image's share."""
     try:
         text = jsonable.text_of(result)
     except jsonable.NotJsonError as error:
         return _error(processor, "bad_result", str(error))
-    return f'{{"version":{json.dumps(version_of(processor))},"result":{text}}}'
+    return f'{{"version":{json.dumps(version_of(processor))},"seconds":{seconds:.4f},"result":{text}}}'
 
 
 def _error(processor: Processor, code: str, message: str) -> str:
