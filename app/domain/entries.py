@@ -38,8 +38,13 @@ class Told:
 
 def of_image(image: Image) -> str:
     """By its id what became of it; its job and its place in it tell an entry that comes a second time."""
-    told = manifests.entry(image) | {"job_id": image.job_id, "image_id": image.seq}
+    told = manifests.entry(image) | {"job_id": image.job_id, "image_id": image.seq} | _cancelled(image)
     return json.dumps({str(image.client_ref): told}, ensure_ascii=False)
+
+
+def _cancelled(image: Image) -> dict[str, bool]:
+    """Of the errors that consumers know none means that nobody wanted it any more."""
+    return {"cancelled": True} if image.state is ImageState.CANCELLED else {}
 
 
 def of_batch(batch: Sequence[Told], feed: Feed) -> str:
@@ -66,7 +71,7 @@ def of_batch(batch: Sequence[Told], feed: Feed) -> str:
 def _failure(image: Image) -> dict[str, Any]:
     told = manifests.entry(image)
     error = told.get("error", manifests.NOT_OPENED)  # its header could be read, its pixels could not
-    return {"id": image.client_ref, "image_id": image.seq, "url": image.url, "error": error}
+    return {"id": image.client_ref, "image_id": image.seq, "url": image.url, "error": error} | _cancelled(image)
 
 
 def _nested(data: bytes, shape: Sequence[int], digits: Sequence[str]) -> str:

@@ -13,12 +13,12 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import and_, func, insert, select
+from sqlalchemy import ColumnElement, and_, func, insert, literal, select
 from sqlalchemy.orm import Session
 
 from app.domain import transactions
 from app.domain.outcomes import Outcome
-from app.models import FeedItem, Image, ImageState
+from app.models import FeedItem, Image, ImageState, Job
 from app.processors import tensor
 from app.sql import db_now
 
@@ -117,3 +117,14 @@ def note(session: Session, settled: Iterable[Outcome]) -> None:
     ]
     if rows:
         session.connection().execute(insert(FeedItem), rows)
+
+
+def note_open(session: Session, job_id: int, which: ColumnElement[bool]) -> None:
+    """Note those images of a job which are about to be cancelled, if it is told of: who waits for all must not wait on.
+
+    No commit.
+    """
+    feed = session.scalar(select(Job.feed).where(Job.id == job_id))
+    if feed:
+        rows = select(literal(feed["queue"]), Image.job_id, Image.seq).where(which).order_by(Image.seq)
+        session.execute(insert(FeedItem).from_select(["queue", "job_id", "seq"], rows))

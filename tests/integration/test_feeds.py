@@ -265,7 +265,31 @@ def test_a_short_batch_waits_for_the_end_of_its_job(
     feed()
     [entry] = on(lists, "batch")
     assert entry["ids"] == ["id0", "id1"]
-    assert entry["failed"] == []
+    assert [(told["id"], told["cancelled"]) for told in entry["failed"]] == [("id2", True), ("id3", True)]
+
+
+def test_a_job_that_is_cancelled_tells_of_what_was_open_too(
+    app: Flask, client: FlaskClient, lists: redis.Redis, feed: Callable[..., bool], cut_commit: Any
+) -> None:
+    """Whoever counts the entries of a manifest would wait for ever."""
+    job = post(client, ASYNC, 3)
+    with app.app_context():
+        [claim] = hands.claim()
+        hands.lifecycle.settle([hands.done(claim.work[1])], [])
+    cut_commit(after=True)
+    client.post(f"/api/jobs/{job}/cancel")
+    feed()
+    told = {key: value for entry in on(lists, "images") for key, value in entry.items()}
+    assert len(on(lists, "images")) == len(told) == 3
+    assert told["id1"]["image_info"]["image_size"] == 20000
+    expected = {"image_info": "", "error": "Timeout while requesting Image.", "job_id": job, "cancelled": True}
+    assert told["id0"] == expected | {"url": "http://h/0", "image_id": 0}
+    assert told["id2"] == expected | {"url": "http://h/2", "image_id": 2}
+    client.post(f"/api/jobs/{job}/retry", json={"cancelled": True})
+    hands.work_off(app)
+    feed()
+    again = {key: value for entry in on(lists, "images")[3:] for key, value in entry.items()}
+    assert set(again) == {"id0", "id2"} and not any("cancelled" in value for value in again.values())
 
 
 def test_a_full_list_holds_the_rest_back_and_nothing_is_dropped(
