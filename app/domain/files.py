@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self, TypeVar
 
 import structlog
 from sqlalchemy import select
 
 from app.domain import access, cursors, sharing, transactions
-from app.domain.jobs import Created
 from app.domain.plans import NewImage
 from app.errors import ImagejobsError, NotFoundError, StorageError, TooLargeError, UnavailableError
 from app.extensions import settings, storage
@@ -43,45 +42,35 @@ class StoredFile:
     name: str | None  # the client's
 
 
-class Staging:
-    """Files that are put for a job which is about to be created; those that it does not come to name are removed.
+class HasIsNew(Protocol):
+    @property
+    def is_new(self) -> bool: ...
 
-    ::
 
-        with Staging() as staged:
-            images = [staged.add(body, prefix=UPLOADS) for body in bodies]
-            staged.keep_if_new(lambda: jobs.create(...))
-    """
+Made = TypeVar("Made", bound=HasIsNew)
+
+
+class Stage:
+    """Files that are put before the rows which name them; those that no row comes to name are removed."""
 
     def __init__(self) -> None:
         self._keys: list[str] = []
         self._is_kept = False
         self._may_be_named = False
 
-    def add(self, body: bytes, *, prefix: str, suffix: str | None = None) -> NewImage:
-        """Put one image, whose header is read first; ``suffix`` is that of its format unless given.
-
-        Raises DecodeError where it is no image that is read here, TooLargeError, StorageError.
-        """
-        if len(body) > settings.FETCH_MAX_BYTES:
-            raise TooLargeError(f"larger than the {settings.FETCH_MAX_BYTES} bytes that an image may have")
-        kind = _format(body)
+    def key(self, prefix: str, suffix: str) -> str:
+        """A new key under which a file is about to be put. Raises OtherStorageError, StorageError, UnavailableError."""
         sharing.expect()
-        ending, content_type = FORMATS[kind]
-        key = new_key(prefix, ending if suffix is None else suffix)
-        self._keys.append(key)
-        stored = storage.put(key, body, content_type=content_type)
-        return NewImage(
-            storage_key=key, content_type=content_type, bytes=stored.bytes, sha256=stored.sha256, format=kind
-        )
+        self._keys.append(new_key(prefix, suffix))
+        return self._keys[-1]
 
-    def keep_if_new(self, create: Callable[[], Created]) -> Created:
-        """Create the job that names the files; they go again where it was there already, by its Idempotency-Key."""
+    def keep_if_new(self, make: Callable[[], Made]) -> Made:
+        """Make what names the files; they go again where it was there already, by its Idempotency-Key."""
         # From now on a row may name them, whatever answer comes back: only a plain refusal says that none does.
         self._may_be_named = True
-        created = create()
-        self._is_kept = created.is_new
-        return created
+        made = make()
+        self._is_kept = made.is_new
+        return made
 
     def __enter__(self) -> Self:
         return self
@@ -97,6 +86,32 @@ class Staging:
             storage.delete(self._keys)
         except StorageError as failure:
             log.warning("staged files left", files=len(self._keys), reason=failure.message)
+
+
+class Staging(Stage):
+    """The images of a job which is about to be created.
+
+    ::
+
+        with Staging() as staged:
+            images = [staged.add(body, prefix=UPLOADS) for body in bodies]
+            staged.keep_if_new(lambda: jobs.create(...))
+    """
+
+    def add(self, body: bytes, *, prefix: str, suffix: str | None = None) -> NewImage:
+        """Put one image, whose header is read first; ``suffix`` is that of its format unless given.
+
+        Raises DecodeError where it is no image that is read here, TooLargeError, StorageError.
+        """
+        if len(body) > settings.FETCH_MAX_BYTES:
+            raise TooLargeError(f"larger than the {settings.FETCH_MAX_BYTES} bytes that an image may have")
+        kind = _format(body)
+        ending, content_type = FORMATS[kind]
+        key = self.key(prefix, ending if suffix is None else suffix)
+        stored = storage.put(key, body, content_type=content_type)
+        return NewImage(
+            storage_key=key, content_type=content_type, bytes=stored.bytes, sha256=stored.sha256, format=kind
+        )
 
 
 def _format(body: bytes) -> str:

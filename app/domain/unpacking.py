@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from app.archives import Archive, ArchiveLimits, Member
 from app.domain import access, jobs, leases, reports, scratch, transactions, uploads
 from app.domain.idempotency import Idempotency
-from app.domain.jobs import NewImage, NewJob
+from app.domain.jobs import JobOptions, NewImage, NewJob
 from app.domain.leases import Lease
 from app.errors import (
     ArchiveError,
@@ -160,7 +160,9 @@ def _create_job(lease: Lease, ignored: int) -> None:
     images = [_new_image(file) for file in _files(upload.id) if not file.is_archive]
     if not images:
         raise InvalidRequestError("there is no image in it")
-    new = NewJob(JobSource.UPLOADS, images=images, processors=reports.PROCESSORS, keep_images=True)
+    options = JobOptions(**(upload.options or {}))
+    wanted = [*reports.PROCESSORS, *(options.processors or ())]
+    new = NewJob(JobSource.UPLOADS, images=images, **replace(options, processors=wanted, keep_images=True).fields())
     # By its name the job is found again where a worker died right behind its creation.
     created = jobs.create(new, Idempotency(f"upload:{upload.id}", upload.id.ljust(64, "0")))
 

@@ -9,12 +9,16 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator
 from itertools import chain
+from typing import Any, NamedTuple
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from app import archives, mails, queues
-from app.domain import access, transactions
+from app.domain import access, idempotency, jobs, transactions
+from app.domain.files import Stage
+from app.domain.idempotency import Idempotency
+from app.domain.jobs import NOTHING_ASKED, JobOptions
 from app.errors import ConflictError, InvalidRequestError, NotFoundError, TooLargeError
 from app.extensions import settings, storage
 from app.models import Upload, UploadFile, UploadState
@@ -38,26 +42,73 @@ def new_id() -> str:
     return uuid.uuid4().hex
 
 
-def add(upload_id: str, name: str, pieces: Iterable[bytes]) -> UploadFile:
-    """Store a file for a submission, which begins with its first file; an archive is passed on as it comes in.
+class Kept(NamedTuple):
+    """The submission that files belong to now, and what their sender was told of each."""
 
-    Raises DecodeError for what is neither an image nor a zip, TooLargeError, ConflictError where it was handed in
-    already, NotFoundError, StorageError.
-    """
-    start, rest = _begin(pieces)
-    is_archive = start.startswith(ZIP_STARTS)
-    whole = _within_room(upload_id, chain([start], rest))
-    if is_archive:
-        key = new_key(FOLDER, ".zip")
-        stored = storage.put(key, whole, content_type="application/zip")
-    else:
-        key, stored = store_image(_gathered(whole))
-    row = {"name": archives.shown(name), "storage_key": key, "bytes": stored.bytes, "sha256": stored.sha256}
-    try:
-        return transactions.run(lambda session: _add(session, upload_id, {**row, "is_archive": is_archive}))
-    except (ConflictError, NotFoundError, TooLargeError):
-        storage.delete([key])
-        raise
+    is_new: bool
+    submission: str
+    told: list[dict[str, Any]]
+
+
+class Incoming(Stage):
+    """Files on their way into a submission: in storage as they come, in the submission all together or not at all."""
+
+    def __init__(self, upload_id: str) -> None:
+        super().__init__()
+        self._upload_id = upload_id
+        self._rows: list[dict[str, Any]] = []
+
+    def add(self, name: str, pieces: Iterable[bytes]) -> int:
+        """Store a file, an archive as it comes in; returns its length.
+
+        Raises DecodeError for what is neither an image nor a zip, TooLargeError, StorageError.
+        """
+        start, rest = _begin(pieces)
+        is_archive = start.startswith(ZIP_STARTS)
+        whole = self._within_room(chain([start], rest))
+        if is_archive:
+            key = self.key(FOLDER, ".zip")
+            stored = storage.put(key, whole, content_type="application/zip")
+        else:
+            body = _gathered(whole)
+            suffix, content_type = _kind(body)
+            key = self.key(FOLDER, suffix)
+            stored = storage.put(key, body, content_type=content_type)
+        row = {"name": archives.shown(name), "storage_key": key, "bytes": stored.bytes, "sha256": stored.sha256}
+        self._rows.append({**row, "is_archive": is_archive})
+        return stored.bytes
+
+    def _within_room(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        """The pieces, as long as the submission has room for them. Raises TooLargeError."""
+        of_upload = select(Upload.bytes).where(Upload.id == self._upload_id)
+        size = transactions.read(lambda session: session.scalar(of_upload)) or 0
+        size += sum(row["bytes"] for row in self._rows)
+
+        def counted(size: int) -> Iterator[bytes]:
+            for piece in pieces:
+                size += len(piece)
+                if size > most:
+                    raise TooLargeError(f"more than the {most:,} bytes that one submission may have")
+                yield piece
+
+        most = settings.UPLOAD_MAX_BYTES
+        return counted(size)
+
+    def keep(self, told: list[dict[str, Any]], name: Idempotency | None = None) -> Kept:
+        """Add the files to the submission, which begins with its first; the same ``name`` adds nothing a second time.
+
+        Raises TooLargeError, ConflictError where it was handed in already, NotFoundError.
+        """
+        return self.keep_if_new(
+            lambda: idempotency.run(lambda session: _add(session, self._upload_id, self._rows, told, name))
+        )
+
+
+def add(upload_id: str, name: str, pieces: Iterable[bytes]) -> None:
+    """One file. Raises what ``Incoming`` raises."""
+    with Incoming(upload_id) as incoming:
+        incoming.add(name, pieces)
+        incoming.keep([])
 
 
 def _begin(pieces: Iterable[bytes]) -> tuple[bytes, Iterator[bytes]]:
@@ -66,22 +117,6 @@ def _begin(pieces: Iterable[bytes]) -> tuple[bytes, Iterator[bytes]]:
     while len(start) < len(ZIP_STARTS[0]) and (piece := next(rest, None)) is not None:
         start += piece
     return start, rest
-
-
-def _within_room(upload_id: str, pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The pieces, as long as the submission has room for them. Raises TooLargeError."""
-    of_upload = select(Upload.bytes).where(Upload.id == upload_id)
-    size = transactions.read(lambda session: session.scalar(of_upload)) or 0
-
-    def counted(size: int) -> Iterator[bytes]:
-        for piece in pieces:
-            size += len(piece)
-            if size > most:
-                raise TooLargeError(f"more than the {most:,} bytes that one submission may have")
-            yield piece
-
-    most = settings.UPLOAD_MAX_BYTES
-    return counted(size)
 
 
 def _gathered(pieces: Iterable[bytes]) -> bytes:
@@ -96,33 +131,44 @@ def _gathered(pieces: Iterable[bytes]) -> bytes:
 
 def store_image(body: bytes) -> tuple[str, Stored]:
     """Under an ending and a type that its own header says. Raises DecodeError, StorageError."""
+    suffix, content_type = _kind(body)
+    key = new_key(FOLDER, suffix)
+    return key, storage.put(key, body, content_type=content_type)
+
+
+def _kind(body: bytes) -> tuple[str, str]:
+    """Ending and type of an image. Raises DecodeError."""
     image = ImageFile(body, DecodeLimits(settings.image_formats, settings.IMAGE_MAX_PIXELS)).image
     kind = FORMATS[str(image.format)]
-    key = new_key(FOLDER, kind.suffix)
-    return key, storage.put(key, body, content_type=kind.content_type)
+    return kind.suffix, kind.content_type
 
 
-def _add(session: Session, upload_id: str, file: dict[str, object]) -> UploadFile:
-    """Row lock: the upload. Running again after a lost COMMIT finds the file by its key."""
-    upload = _locked(session, upload_id)
-    if upload is None:
-        upload = _begun(session, upload_id)
-    known = session.scalars(
-        select(UploadFile).where(UploadFile.upload_id == upload_id, UploadFile.storage_key == file["storage_key"])
-    ).first()
-    if known:
-        return known
+def _add(
+    session: Session, upload_id: str, rows: list[dict[str, Any]], told: list[dict[str, Any]], name: Idempotency | None
+) -> Kept:
+    """Row lock: the upload. Running again after a lost COMMIT finds the files by the key of the first."""
+    kept = Kept(True, upload_id, told)
+    if _is_named(session, upload_id, rows[0]["storage_key"]):
+        return kept
+    if first := idempotency.recall(session, name):
+        return Kept(False, first.answer["submission"], first.answer["told"])
+    upload = _locked(session, upload_id) or _begun(session, upload_id)
     if upload.state is not UploadState.COLLECTING:
         raise ConflictError("this submission was handed in already; reload the page to begin another one")
-    size = int(str(file["bytes"]))
-    if upload.bytes + size > settings.UPLOAD_MAX_BYTES or upload.files >= settings.JOB_MAX_IMAGES:
+    size = sum(row["bytes"] for row in rows)
+    if upload.bytes + size > settings.UPLOAD_MAX_BYTES or upload.files + len(rows) > settings.JOB_MAX_IMAGES:
         raise TooLargeError("more than one submission may have")
-    row = UploadFile(upload_id=upload_id, seq=upload.files, **file)
-    session.add(row)
-    upload.files += 1
+    session.add_all(UploadFile(upload_id=upload_id, seq=seq, **row) for seq, row in enumerate(rows, upload.files))
+    upload.files += len(rows)
     upload.bytes += size
+    idempotency.remember(session, name, 0, {"submission": upload_id, "told": told})
     session.flush()
-    return row
+    return kept
+
+
+def _is_named(session: Session, upload_id: str, key: str) -> bool:
+    query = select(UploadFile.seq).where(UploadFile.upload_id == upload_id, UploadFile.storage_key == key)
+    return session.scalar(query) is not None
 
 
 def _locked(session: Session, upload_id: str) -> Upload | None:
@@ -155,8 +201,14 @@ def _begun(session: Session, upload_id: str) -> Upload:
     return upload
 
 
-def hand_in(upload_id: str | None, email: str) -> None:
-    """Queue a submission; a second call changes nothing. Raises InvalidRequestError with a sentence for people."""
+def hand_in(
+    upload_id: str | None, email: str, name: Idempotency | None = None, options: JobOptions = NOTHING_ASKED
+) -> None:
+    """Queue a submission, whose job will be as ``options`` ask; a second call changes nothing.
+
+    Raises InvalidRequestError with a sentence for people, ConflictError.
+    """
+    jobs.check(options)
     email = email.strip()
     if settings.UPLOAD_EMAIL_REQUIRED and not email:
         raise InvalidRequestError(EMAIL_NEEDED)
@@ -164,6 +216,8 @@ def hand_in(upload_id: str | None, email: str) -> None:
         raise InvalidRequestError(EMAIL_WRONG)
 
     def work(session: Session) -> None:
+        if idempotency.recall(session, name):
+            return
         upload = _locked(session, upload_id) if upload_id else None
         if upload is None or not upload.files:
             raise InvalidRequestError(NOTHING_UPLOADED)
@@ -171,8 +225,11 @@ def hand_in(upload_id: str | None, email: str) -> None:
             now = session.scalars(select(db_now())).one()
             upload.state, upload.email = UploadState.QUEUED, email or None
             upload.queued_at = upload.due_at = now
+            if options != NOTHING_ASKED:
+                upload.options = options.fields()
+        idempotency.remember(session, name, 0)
 
-    transactions.run(work)
+    idempotency.run(work)
     queues.ring_builder()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import BigInteger, Index, SmallInteger, String
 from sqlalchemy.orm import Mapped, mapped_column
@@ -27,6 +28,7 @@ class Upload(Base):
     owner_id: Mapped[int | None] = mapped_column(BigInteger)
     state: Mapped[UploadState] = mapped_column(stored(UploadState))
     email: Mapped[str | None] = mapped_column(String(254))
+    options: Mapped[dict[str, Any] | None]  # what was asked of its job, where anything was
     job_id: Mapped[int | None] = mapped_column(BigInteger)
     files: Mapped[int]  # as uploaded
     bytes: Mapped[int] = mapped_column(BigInteger)

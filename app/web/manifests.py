@@ -15,11 +15,11 @@ from flask_openapi import APIBlueprint, Tag
 from app.domain import manifests
 from app.domain.feeds import MOST_A_BATCH, DType, Encoding, Feed, Queue
 from app.domain.idempotency import Idempotency
-from app.domain.jobs import Created, JobOptions
-from app.errors import InvalidRequestError, UnprocessableError
+from app.domain.jobs import Created
+from app.errors import UnprocessableError
 from app.web.auth import public
 from app.web.documents import manifests as documents
-from app.web.requests import BYTE_ORDER_MARK, Streamed, answer, idempotency, idempotency_of, read_values, validated
+from app.web.requests import BYTE_ORDER_MARK, Streamed, answer, idempotency, idempotency_of, validated, with_fields
 from app.web.schemas import manifests as schemas
 from app.web.schemas.options import OptionsQuery
 
@@ -40,14 +40,8 @@ class _Posted:
         self.fields = fields
         self.name = name
 
-    def options(self, query: OptionsQuery) -> JobOptions:
-        """What is asked of the job in the address, or in the body beside the manifest, which counts more.
-
-        Raises InvalidRequestError.
-        """
-        names = OptionsQuery.model_fields
-        given = {name: value for name, value in self.fields.items() if name in names and value not in (None, "")}
-        return read_values(OptionsQuery, query.model_dump(exclude_unset=True) | given).as_options()
+    def options(self, query: OptionsQuery) -> OptionsQuery:
+        return with_fields(query, self.fields)
 
 
 @blueprint.post("/api/v1/images_info/", **documents.images_info)
@@ -58,7 +52,9 @@ def images_info(query: OptionsQuery) -> Response:
     try:
         posted = _posted()
         with posted.manifest as manifest:
-            created = manifests.create_waited_for(manifest, posted.name, _waited_for(posted.options(query)))
+            created = manifests.create_waited_for(
+                manifest, posted.name, posted.options(query).as_options(is_secret_told=False)
+            )
     except BaseException:
         give_back()
         raise
@@ -99,16 +95,9 @@ def batch_predict(query: OptionsQuery) -> Response:
     return _accepted(posted, query, Feed(Queue.BATCH, batch_size, dtype, encoding) if batch_size else None)
 
 
-def _waited_for(options: JobOptions) -> JobOptions:
-    """The answer has no room for a secret of ours. Raises InvalidRequestError."""
-    if options.callback_url and not options.callback_secret:
-        raise InvalidRequestError("callback_secret: must come with a callback_url here")
-    return options
-
-
 def _accepted(posted: _Posted, query: OptionsQuery, feed: Feed | None) -> Response:
     with posted.manifest as manifest:
-        created = manifests.create(manifest, feed, posted.name, posted.options(query))
+        created = manifests.create(manifest, feed, posted.name, posted.options(query).as_options())
     shown = schemas.AcceptedAnswer(ok="Processing Images", job_id=created.job_id)
     if created.callback_secret:
         shown.callback_secret = created.callback_secret

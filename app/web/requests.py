@@ -156,9 +156,14 @@ def read_part(model: type[Model], text: bytes, *place: int | str) -> Model:
     return _read(model.model_validate_json, text, place)
 
 
-def read_values(model: type[Model], values: Mapping[str, Any]) -> Model:
-    """Values that stand beside something else in a body. Raises InvalidRequestError."""
-    return _read(model.model_validate, values)
+def with_fields(query: Model, fields: Mapping[str, Any]) -> Model:
+    """``query`` with what a body says of its fields beside something else, which counts more.
+
+    Raises InvalidRequestError.
+    """
+    known = type(query).model_fields
+    given = {name: value for name, value in fields.items() if name in known and value not in (None, "")}
+    return _read(type(query).model_validate, query.model_dump(exclude_unset=True) | given)
 
 
 def _read(validate: Callable[[Any], Model], value: Any, place: tuple[int | str, ...] = ()) -> Model:

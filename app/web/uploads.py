@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 from flask import Response, request, session, url_for
@@ -11,6 +14,7 @@ from werkzeug.exceptions import BadRequest
 from app.domain import notices, reports, submissions, uploads
 from app.domain.files import StoredFile
 from app.domain.submissions import Overview
+from app.domain.uploads import Incoming, Kept
 from app.errors import ArchiveError, DecodeError, InvalidRequestError, NotFoundError, ReportFailedError, TooLargeError
 from app.extensions import settings
 from app.models import Report, ReportState, UploadState
@@ -20,8 +24,9 @@ from app.web.auth import needs
 from app.web.documents import uploads as documents
 from app.web.errors import prefers_page
 from app.web.rendering import FRAGMENT_HEADER, page
-from app.web.requests import answer, validated
+from app.web.requests import answer, idempotency_of, validated, with_fields
 from app.web.schemas import uploads as schemas
+from app.web.schemas.options import OptionsQuery
 
 blueprint = APIBlueprint("uploads", __name__, abp_tags=[Tag(name="uploads", description="Photos handed in by people")])
 
@@ -47,43 +52,76 @@ def show() -> Response:
 @needs("submit")
 def upload() -> Response:
     """Add images, or zips of images, to the submission."""
-    submission, stored = None, []
-    for part in multipart.parts(settings.UPLOAD_MAX_BYTES):
-        if part.pieces is None:
-            submission = _known(part.value) if part.name == "submission" else submission
-        elif part.name.startswith(FIELD_PREFIX) and part.filename:
-            submission = submission or _current()
-            stored.append(_add(submission, part))
-    submission = submission or _current()
-    taken = [file for file in stored if file.error is None]
-    if not stored:
-        raise BadRequest("there is no file in it: send one in a field whose name begins with file")
-    if prefers_page():
-        return _form(submission, files=stored)
-    if not taken:
-        return answer(schemas.UploadRefused(error=f"{stored[0].name}: {stored[0].error}", files=stored), 400)
-    return answer(schemas.UploadAnswer(submission=submission, files=stored, stored=len(taken)))
+    told: list[schemas.UploadedFile] = []
+    said: list[bytes] = []  # what an Idempotency-Key is about, however the form is written this time
+    incoming: Incoming | None = None
+    with ExitStack() as stack:
+        submission = None
+        for part in multipart.parts(settings.UPLOAD_MAX_BYTES):
+            if part.pieces is None:
+                submission = _known(part.value) if part.name == "submission" else submission
+            elif part.name.startswith(FIELD_PREFIX) and part.filename:
+                incoming = incoming or stack.enter_context(Incoming(submission or _current()))
+                told.append(_add(incoming, part, said))
+        if incoming is None:
+            raise BadRequest("there is no file in it: send one in a field whose name begins with file")
+        if not any(file.error is None for file in told):
+            return _refused(submission or _current(), told)
+        kept = incoming.keep([file.model_dump() for file in told], idempotency_of(*said))
+    return _taken(kept)
 
 
-def _add(submission: str, part: multipart.Part) -> schemas.UploadedFile:
+def _add(incoming: Incoming, part: multipart.Part, said: list[bytes]) -> schemas.UploadedFile:
     assert part.pieces is not None
+    digest = hashlib.sha256()
+    pieces = _digested(part.pieces, digest)
     try:
-        file = uploads.add(submission, part.filename, part.pieces)
+        size = incoming.add(part.filename, pieces)
+        file = schemas.UploadedFile(name=part.filename, status="stored", bytes=size)
     except DecodeError as error:
-        return schemas.UploadedFile(name=part.filename, status="refused", error=error.message)
+        file = schemas.UploadedFile(name=part.filename, status="refused", error=error.message)
     except TooLargeError as error:
-        return schemas.UploadedFile(name=part.filename, status="refused", error=str(error))
-    return schemas.UploadedFile(name=part.filename, status="stored", bytes=file.bytes)
+        file = schemas.UploadedFile(name=part.filename, status="refused", error=str(error))
+    for _ in pieces:
+        pass  # what was not read of one that is refused is sent all the same
+    said += [part.filename.encode(), digest.digest()]
+    return file
+
+
+def _digested(pieces: Iterator[bytes], digest: Any) -> Iterator[bytes]:
+    for piece in pieces:
+        digest.update(piece)
+        yield piece
+
+
+def _refused(submission: str, told: list[schemas.UploadedFile]) -> Response:
+    if prefers_page():
+        return _form(submission, files=told)
+    return answer(schemas.UploadRefused(error=f"{told[0].name}: {told[0].error}", files=told), 400)
+
+
+def _taken(kept: Kept) -> Response:
+    if not kept.is_new:  # that of the first request, which this browser or program may not have been told of
+        session[SESSION_KEY] = [*(each for each in _submissions() if each != kept.submission), kept.submission]
+    told = [schemas.UploadedFile(**file) for file in kept.told]
+    if prefers_page():
+        return _form(kept.submission, files=told)
+    stored = sum(file.error is None for file in told)
+    return answer(schemas.UploadAnswer(submission=kept.submission, files=told, stored=stored))
 
 
 @blueprint.post("/process_redis", **documents.hand_in)
 @validated
 @needs("submit")
-def hand_in() -> Response:
+def hand_in(query: OptionsQuery) -> Response:
     """Queue the submission."""
-    submission = _known(request.form.get("submission", "")) or _current_or_none()
+    form = request.form
+    submission = _known(form.get("submission", "")) or _current_or_none()
+    said = (each.encode() for field in sorted(form.items()) for each in field)
+    name = idempotency_of((submission or "").encode(), *said)
     try:
-        uploads.hand_in(submission, request.form.get("email", ""))
+        options = with_fields(query, form).as_options(is_secret_told=False)
+        uploads.hand_in(submission, form.get("email", ""), name, options)
     except InvalidRequestError as error:
         if not prefers_page():
             raise

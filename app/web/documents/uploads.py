@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.web.documents.base import AWAY, BAD_REQUEST, error
+from app.web.documents.base import AWAY, BAD_REQUEST, IDEMPOTENCY_KEY, OTHER_REQUEST, error
 from app.web.schemas import uploads as schemas
 
 PAGE = {"description": "A page", "content": {"text/html": {"schema": {"type": "string"}}}}
@@ -21,15 +21,21 @@ upload: dict[str, Any] = {
     "responses": {
         "200": schemas.UploadAnswer,
         "400": error("None of the files can be taken; the sentence says why the first cannot"),
-        "409": error("The submission was handed in already"),
+        "409": error(f"The submission was handed in already. {OTHER_REQUEST}"),
         "413": error("More bytes than a submission or an image may have"),
         "503": AWAY,
     },
-    "openapi_extensions": {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": FILES}}}},
+    "openapi_extensions": {
+        "parameters": [IDEMPOTENCY_KEY],
+        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": FILES}}},
+    },
 }
 hand_in: dict[str, Any] = {
-    "responses": {"200": schemas.HandedIn, "400": BAD_REQUEST, "503": AWAY},
-    "openapi_extensions": {"requestBody": {"content": {"application/x-www-form-urlencoded": {"schema": FORM}}}},
+    "responses": {"200": schemas.HandedIn, "400": BAD_REQUEST, "409": error(OTHER_REQUEST), "503": AWAY},
+    "openapi_extensions": {
+        "parameters": [IDEMPOTENCY_KEY],
+        "requestBody": {"content": {"application/x-www-form-urlencoded": {"schema": FORM}}},
+    },
 }
 results: dict[str, Any] = {
     "responses": {

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field
 
 from app.domain.plans import JobOptions
 from app.domain.turns import PRIORITY_NORMAL
+from app.errors import InvalidRequestError
 from app.web import fields
 from app.web.schemas.base import Request
 from app.web.schemas.webhooks import SECRET_WORDS, Secret
@@ -50,7 +51,10 @@ class OptionsQuery(Request):
         None, description=f"What those messages are signed with, {SECRET_WORDS}; one is made unless given."
     )
 
-    def as_options(self) -> JobOptions:
+    def as_options(self, *, is_secret_told: bool = True) -> JobOptions:
+        """Raises InvalidRequestError where a secret would have to be made and the answer has no room for it."""
+        if self.callback_url and not self.callback_secret and not is_secret_told:
+            raise InvalidRequestError("callback_secret: must come with a callback_url here")
         return JobOptions(
             priority=PRIORITY_NORMAL if self.priority is None else self.priority,
             processors=self.processors,
