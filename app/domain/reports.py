@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ import structlog
 from sqlalchemy import and_, or_, select, update
 from sqlalchemy.orm import Session
 
+from app import queues
 from app.domain import jobs, leases, scratch, transactions
+from app.domain.files import StoredFile
 from app.domain.leases import Lease
-from app.errors import ImageError, NotFoundError, StorageError, StoredFileMissingError
+from app.errors import ConflictError, ImageError, NotFoundError, StorageError, StoredFileMissingError
 from app.extensions import settings, storage
 from app.models import Image, ImageState, Job, JobState, Report, ReportState, Upload
 from app.processors import DecodeLimits, detector, exif
@@ -28,11 +31,13 @@ from app.reports.fonts import Fonts
 from app.reports.rows import Photo, file_name
 from app.reports.workbooks import Workbook
 from app.sql import db_now
-from app.storage import Stat, new_key
+from app.storage import new_key
 
 log = structlog.get_logger()
 
 FOLDER = "reports"
+WAITING = "waiting for the job"
+BUILDING = "building the report"
 PROCESSORS = (detector.NAME, exif.NAME)  # what a report shows
 PHOTOS_A_PAGE = 50
 MOST_ATTEMPTS = 5
@@ -46,22 +51,92 @@ TYPES = {
 }
 
 
-def get(job_id: int) -> Report:
-    """The report of a job of the caller's. Raises NotFoundError."""
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a report is; ``images`` are all of its job's."""
 
-    def work(session: Session) -> Report:
-        jobs.load(session, job_id)
+    report: Report
+    images: int
+
+    @property
+    def stage(self) -> str:
+        """In words that clients may compare."""
+        states = {ReportState.WAITING: WAITING, ReportState.DONE: "ready", ReportState.FAILED: "failed"}
+        return states.get(self.report.state, BUILDING)
+
+    @property
+    def is_ready(self) -> bool:
+        return self.report.state is ReportState.DONE
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing will change any more, unless the job is tried again."""
+        return self.report.state in (ReportState.DONE, ReportState.FAILED)
+
+
+def can_show(job: Job) -> bool:
+    """Whether there is anything to report of the job: what the detector found."""
+    return detector.NAME in (job.processors or ())
+
+
+def ask(job_id: int) -> Standing:
+    """Have a report of a job of the caller's built, or one that failed built anew; a second call changes nothing.
+
+    Raises NotFoundError, and ConflictError where the job did not ask for the detector.
+    """
+
+    def work(session: Session) -> None:
+        job = jobs.load(session, job_id, is_locked=True)
+        if not can_show(job):
+            raise ConflictError(f"the job did not ask for the processor {detector.NAME}: there is nothing to report")
+        plan(session, job_id, f"job-{job_id}")
+        again = {"state": ReportState.WAITING, "error_message": None, "attempts": 0}
+        has_failed = (Report.job_id == job_id) & (Report.state == ReportState.FAILED)
+        session.execute(update(Report).where(has_failed).values(**again))
+
+    transactions.run(work)
+    wake()
+    queues.ring_builder()
+    return standing(job_id)
+
+
+def standing(job_id: int) -> Standing:
+    """How far the report of a job of the caller's is. Raises NotFoundError."""
+
+    def work(session: Session) -> Standing:
+        job = jobs.load(session, job_id)
         report = session.get(Report, job_id)
         if report is None:
             raise NotFoundError("no report of this job was asked for")
-        return report
+        return Standing(report, job.images_total)
 
     return transactions.read(work)
 
 
-def stat(report: Report, ending: str) -> Stat:
-    """Key and length of one of the files of a report that is built. Raises StoredFileMissingError, StorageError."""
-    return storage.stat(str(getattr(report, f"{ending}_storage_key")))
+def get(job_id: int) -> Report:
+    """The report of a job of the caller's. Raises NotFoundError."""
+    return standing(job_id).report
+
+
+def find(job: Job) -> Standing | None:
+    """How far the report of a job that the caller sees is, where one was asked for."""
+    report = transactions.read(lambda session: session.get(Report, job.id)) if can_show(job) else None
+    return Standing(report, job.images_total) if report else None
+
+
+def file(report: Report, ending: str) -> StoredFile:
+    """One of the files of a report that is built. Raises StoredFileMissingError, StorageError."""
+    stat = storage.stat(str(getattr(report, f"{ending}_storage_key")))
+    assert report.built_at is not None
+    return StoredFile(
+        key=stat.key,
+        bytes=stat.bytes,
+        # Not of its bytes, which would have to be read: a report that is built anew has another moment.
+        sha256=f"{report.folder}-{report.built_at:%Y%m%d%H%M%S%f}-{ending}".replace("/", "-"),
+        content_type=TYPES[ending],
+        stored_at=report.built_at,
+        name=f"{report.name}.{ending}",
+    )
 
 
 def plan(session: Session, job_id: int, name: str) -> None:

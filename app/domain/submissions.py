@@ -11,13 +11,13 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.domain import reports, transactions, uploads
+from app.domain.reports import BUILDING
 from app.errors import NotFoundError
 from app.extensions import settings
 from app.models import Image, Job, JobState, Report, ReportState, Upload, UploadState
 from app.reports.rows import Photo
 from app.sql import db_now
 
-BUILDING = "building the report"
 LEAST_TO_TELL_FROM = 5
 LEAST_SPREAD = 0.15
 PHOTOS_A_PAGE = 24

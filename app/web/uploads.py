@@ -12,12 +12,11 @@ from flask_openapi import APIBlueprint, Tag
 from werkzeug.exceptions import BadRequest
 
 from app.domain import notices, reports, submissions, uploads
-from app.domain.files import StoredFile
 from app.domain.submissions import Overview
 from app.domain.uploads import Incoming, Kept
 from app.errors import ArchiveError, DecodeError, InvalidRequestError, NotFoundError, ReportFailedError, TooLargeError
 from app.extensions import settings
-from app.models import Report, ReportState, UploadState
+from app.models import ReportState, UploadState
 from app.reports import drawing
 from app.web import files, multipart
 from app.web.auth import needs
@@ -164,20 +163,7 @@ def _file(found: Overview, ending: str) -> Response:
         raise ReportFailedError(str(report.error_message))
     if report is None or report.state is not ReportState.DONE:
         return answer(_progress(found), 202, {"Retry-After": str(POLL_SECONDS)})
-    return files.send(_stored(report, ending), as_attachment=True)
-
-
-def _stored(report: Report, ending: str) -> StoredFile:
-    stat = reports.stat(report, ending)
-    assert report.built_at is not None
-    return StoredFile(
-        key=stat.key,
-        bytes=stat.bytes,
-        sha256=f"{stat.key.rpartition('/')[0][-32:]}-{ending}",  # built once under this name, and never changed
-        content_type=reports.TYPES[ending],
-        stored_at=report.built_at,
-        name=f"{report.name}.{ending}",
-    )
+    return files.send(reports.file(report, ending), as_attachment=True)
 
 
 def _progress(found: Overview) -> schemas.ProgressAnswer:

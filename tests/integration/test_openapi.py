@@ -33,6 +33,8 @@ def test_it_describes_every_route_of_the_contract(document: dict) -> None:
         "/api/jobs/{job_id}/results.parquet",
         "/api/jobs/{job_id}/results.coco.json",
         "/api/jobs/{job_id}/results.megadetector.json",
+        "/api/jobs/{job_id}/report",
+        "/api/jobs/{job_id}/report.{ending}",
         "/api/jobs/{job_id}/images/{seq}/file",
         "/upload_image_batch",
         "/images",

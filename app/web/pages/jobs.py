@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from flask import Response, stream_with_context, url_for
 
-from app.domain import cancellations, jobs, listings, retries, statuses
+from app.domain import cancellations, jobs, listings, reports, retries, statuses
 from app.domain.jobs import JobFilter
 from app.domain.listings import ImageFilter
 from app.domain.retries import RetryFilter
@@ -54,10 +54,19 @@ def get_job(path: schemas.JobPath, query: schemas.JobQuery) -> Response:
         progress=progress,
         job=progress.job,
         errors=listings.count_errors(path.job_id),
+        can_report=reports.can_show(progress.job),
+        report=reports.find(progress.job),
         images=images,
         next=following,
         query=query,
     )
+
+
+@blueprint.post("/jobs/<int:job_id>/report", endpoint="report")
+@validated
+def ask_for_report(path: schemas.JobPath) -> Response:
+    reports.ask(path.job_id)
+    return see(url_for(".job", job_id=path.job_id, _anchor="report"))
 
 
 @blueprint.get("/jobs/<int:job_id>/stores", endpoint="job_stores")
