@@ -14,7 +14,7 @@ TEST_PROCESSES ?= 2
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo run test coverage bench fuzz hostile chaos soak advisories lock screenshots settings clean
+.PHONY: help install install-dev demo run test coverage bench hosts fuzz hostile chaos soak advisories lock screenshots settings clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,10 @@ coverage: install-dev ## how much of the code the tests run through, worker and 
 bench: install-dev ## measure images a second against a plain loop and the bare limit
 	@testbed/install.sh
 	$(BIN)/python -m bench $(ARGS)
+
+hosts: install-dev ## one, two, three worker hosts, as network namespaces of this machine: how the rate grows (needs root)
+	@testbed/install.sh bench
+	$(BIN)/python -m bench.hosts $(ARGS)
 
 chaos: install-dev ## kill, freeze and cut off the parts of the service during a job, then check its books (SEED=... SEEDS=...)
 	@testbed/install.sh

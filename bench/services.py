@@ -40,15 +40,22 @@ class Posted:
 class Service:
     """``pids`` are the leading processes by part, ``url`` has no slash at its end."""
 
-    def __init__(self, url: str, pids: Mapping[str, Sequence[int]]) -> None:
+    def __init__(self, url: str, pids: Mapping[str, Sequence[int]], key: str | None = None) -> None:
         self.pids = pids
         self.url = url
         self._stores = [line.rsplit(",", 1)[1] for line in STORES.read_text().splitlines()[1:]]
         self._session = requests.Session()
         self._session.trust_env = False  # a proxy set for the outside must not see what stays on this machine
+        if key:
+            self._session.headers["X-API-Key"] = key
 
-    def submit(self, urls: Sequence[str]) -> Posted:
-        body = json.dumps(self._body(urls)).encode()
+    def as_owner(self, key: str) -> Service:
+        """The same service, asked with this key."""
+        return Service(self.url, self.pids, key)
+
+    def submit(self, urls: Sequence[str], **more: Any) -> Posted:
+        """``more`` goes into the body as it is, e.g. ``priority``."""
+        body = json.dumps(self._body(urls) | more).encode()
         posted_at = time.time()
         answer = self._session.post(f"{self.url}/api/submit/", data=body, timeout=60)
         return Posted(int(_read(answer, 201)["job_id"]), posted_at, time.time())
@@ -70,6 +77,9 @@ class Service:
         wait_for(lambda: self._finished_at(posted.job_id), seconds, what=f"job {posted.job_id}", every=every)
         return datetime.fromisoformat(self._finished_at(posted.job_id)).timestamp()
 
+    def cancel(self, posted: Posted) -> None:
+        _read(self._session.post(f"{self.url}/api/jobs/{posted.job_id}/cancel", timeout=60), 200)
+
     def _finished_at(self, job_id: int) -> str:
         answer = self._session.get(f"{self.url}/api/status", params={"jobid": job_id}, timeout=30)
         return _read(answer, 200)["finished_at"] or ""
@@ -90,7 +100,13 @@ def prepare(servers: Servers) -> None:
 
 
 @contextmanager
-def running(servers: Servers, environment: Mapping[str, str], *, workers: int = WORKER_PROCESSES) -> Iterator[Service]:
+def running(
+    servers: Servers,
+    environment: Mapping[str, str],
+    *,
+    workers: int = WORKER_PROCESSES,
+    worker_prefix: Sequence[str] = (),
+) -> Iterator[Service]:
     """The service, whose processes end with the block; with no ``workers`` it only accepts jobs."""
     port, logs = free_port(), servers.folder
     with ExitStack() as stack:
@@ -101,7 +117,10 @@ def running(servers: Servers, environment: Mapping[str, str], *, workers: int = 
         parts = {}
         if workers:
             names = [f"worker{number}" for number in range(1, workers + 1)]
-            parts[WORKERS] = [own(processes.worker(environment, logs / f"{name}.log", name=name)) for name in names]
+            parts[WORKERS] = [
+                own(processes.worker(environment, logs / f"{name}.log", name=name, prefix=worker_prefix))
+                for name in names
+            ]
             parts[RECOVER] = [own(processes.recover(environment, logs / "recover.log"))]
         parts[WEB] = [own(processes.web(environment, logs / "web.log", port=port))]
         _wait_for_workers(environment["REDIS_URL"], workers)

@@ -178,10 +178,16 @@ class Process:
 
 
 def worker(
-    env: Mapping[str, str], log: Path, *, name: str = "worker", module: str = "celery_worker", cwd: Path = PROJECT
+    env: Mapping[str, str],
+    log: Path,
+    *,
+    name: str = "worker",
+    module: str = "celery_worker",
+    cwd: Path = PROJECT,
+    prefix: Sequence[str] = (),
 ) -> Process:
-    """A worker process, started; ``name`` must be its own among those on one broker."""
-    argv = [sys.executable, "-m", "celery", "-A", module, "worker", "-n", f"{name}@%h"]
+    """A worker process, started; ``name`` must be its own among those on one broker. ``prefix`` is what execs it."""
+    argv = [*prefix, sys.executable, "-m", "celery", "-A", module, "worker", "-n", f"{name}@%h"]
     return Process(argv, env=env, log=log, cwd=cwd).start()
 
 
