@@ -46,7 +46,7 @@ bench: install-dev ## measure images a second against a plain loop and the bare 
 	$(BIN)/python -m bench $(ARGS)
 
 hosts: install-dev ## one, two, three worker hosts, as network namespaces of this machine: how the rate grows (needs root)
-	@testbed/install.sh bench
+	@testbed/install.sh
 	$(BIN)/python -m bench.hosts $(ARGS)
 
 chaos: install-dev ## kill, freeze and cut off the parts of the service during a job, then check its books (SEED=... SEEDS=...)

@@ -1,11 +1,16 @@
-"""What answering costs: a status whatever the job's size, and visits whatever their number in the tables."""
+"""What answering costs: a status whatever the job's size, and visits whatever their number in the tables.
+
+``python -m bench.reading [--visits 1000000]`` prints it by itself: to load ten million images takes a while.
+"""
 
 from __future__ import annotations
 
+import argparse
 import random
 import statistics
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -17,7 +22,7 @@ from app import create_app
 from app.domain import transactions, visits
 from app.domain.visits import VisitFilter
 from app.extensions import db
-from bench import bulk, services
+from bench import bulk, servers, services
 from bench.servers import DATABASE, BenchError, Servers
 from config import Settings
 
@@ -173,3 +178,42 @@ def _explain(statement: str, parameters: Any) -> list[Any]:
         return list(rows.mappings())
 
     return transactions.read(ask)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.reading", description=__doc__)
+    parser.add_argument("--visits", type=int, default=1_000_000, help="as many at most (default: %(default)s)")
+    parser.add_argument("--few", type=int, default=10_000, help="... and at first (default: %(default)s)")
+    parser.add_argument("--asked", type=int, default=200, help="how often each question is put (default: %(default)s)")
+    given = parser.parse_args()
+    try:
+        with servers.running() as started:
+            services.prepare(started)
+            readings = measure(started, Sizes((given.few, given.visits), given.asked), _tell)
+    except (BenchError, TimeoutError, RuntimeError) as error:
+        print(f"The benchmark failed: {error}", file=sys.stderr)
+        return 1
+    print("\n".join(_lines(readings)))
+    return 0
+
+
+def _lines(readings: Readings) -> Iterator[str]:
+    yield "| status of a job of | median ms | p95 ms |\n|---|---|---|"
+    for name, seconds in readings.status.items():
+        yield f"| {name} | {1000 * statistics.median(seconds):.1f} | {1000 * p95(seconds):.1f} |"
+    few, many = readings.sizes.visits
+    yield f"\n| visits | p95 ms of {few:,} | p95 ms of {many:,} | times |\n|---|---|---|---|"
+    for name in dict.fromkeys(name for _, name in readings.visits):
+        before, after = (1000 * p95(readings.visits[size, name]) for size in (few, many))
+        yield f"| {name} | {before:.1f} | {after:.1f} | {after / before:.2f} |"
+    yield "\n| EXPLAIN of | table | key | rows |\n|---|---|---|---|"
+    yield from (f"| {' | '.join(plan)} |" for plan in readings.plans)
+    yield f"\n{many * bulk.IMAGES_A_VISIT:,} images were loaded in {readings.fill_seconds:,.0f} s."
+
+
+def _tell(line: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')}  {line}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -46,12 +46,20 @@ class Service:
         self._stores = [line.rsplit(",", 1)[1] for line in STORES.read_text().splitlines()[1:]]
         self._session = requests.Session()
         self._session.trust_env = False  # a proxy set for the outside must not see what stays on this machine
+        self._key = key
         if key:
             self._session.headers["X-API-Key"] = key
 
     def as_owner(self, key: str) -> Service:
         """The same service, asked with this key."""
         return Service(self.url, self.pids, key)
+
+    def copy(self) -> Service:
+        """The same, for another thread."""
+        return Service(self.url, self.pids, self._key)
+
+    def status(self, job_id: int) -> Any:
+        return _read(self._session.get(f"{self.url}/api/status", params={"jobid": job_id}, timeout=30), 200)
 
     def submit(self, urls: Sequence[str], **more: Any) -> Posted:
         """``more`` goes into the body as it is, e.g. ``priority``."""
@@ -81,8 +89,7 @@ class Service:
         _read(self._session.post(f"{self.url}/api/jobs/{posted.job_id}/cancel", timeout=60), 200)
 
     def _finished_at(self, job_id: int) -> str:
-        answer = self._session.get(f"{self.url}/api/status", params={"jobid": job_id}, timeout=30)
-        return _read(answer, 200)["finished_at"] or ""
+        return self.status(job_id)["finished_at"] or ""
 
 
 def _read(answer: requests.Response, status: int) -> Any:

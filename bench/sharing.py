@@ -12,8 +12,10 @@ import signal
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,8 +26,9 @@ from bench.servers import DATABASE, BenchError, Servers
 from bench.services import Posted, Service
 from testbed.processes import PROJECT, wait_for
 
-PARTS = ("big", "hanging", "names", "sizes", "retention")
+PARTS = ("big", "hanging", "names", "sizes", "retention", "pollers")
 INTERRUPTED = 130
+POLLERS = 50
 POLL_SINGLE_SECONDS = 0.02
 # A worker's file with the name servers, for it alone.
 OWN_RESOLV_CONF = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
@@ -126,6 +129,8 @@ def measure(started: Servers, plan: Plan, parts: Sequence[str] = PARTS) -> Itera
             yield from run.sizes()
         if "retention" in parts:
             yield from run.beside_retention(environment)
+        if "pollers" in parts:
+            yield from run.beside_pollers()
     _audit(environment)
 
 
@@ -288,6 +293,40 @@ class _Run:
         found = f"{kept:.2f}" + (" (it ended before the last of the jobs)" if is_over else "")
         _tell(f"beside retention: {found}")
         yield Row(f"{images:,} images while old jobs are deleted", "at least 0.9 of its rate", found, kept >= 0.9)
+
+    def beside_pollers(self) -> Iterator[Row]:
+        images, owner = self._plan.sizes[-2], self._owners[0]
+        alone, beside = [], []
+        for _ in range(self._plan.rounds):
+            alone.append(self._rate(owner, images))
+            with _polled(self._owners[1], POLLERS):
+                beside.append(self._rate(owner, images))
+        kept = statistics.median(beside) / statistics.median(alone)
+        _tell(f"beside {POLLERS} pollers: {kept:.2f}")
+        what = f"{images:,} images while {POLLERS} poll a status, each once a second"
+        yield Row(what, "at least 0.95 of its rate", f"{kept:.2f}", kept >= 0.95)
+
+
+@contextmanager
+def _polled(owner: Service, pollers: int) -> Iterator[None]:
+    """Each asks for the status of a job of its owner's once a second, until the block is left."""
+    posted, is_over = owner.submit(["http://127.0.0.1:9/1.jpg"]), threading.Event()
+
+    def poll(place: int) -> None:
+        is_over.wait(place / pollers)
+        own = owner.copy()
+        while not is_over.is_set():
+            own.status(posted.job_id)
+            is_over.wait(1)
+
+    with ThreadPoolExecutor(pollers) as threads:
+        polling = [threads.submit(poll, place) for place in range(pollers)]
+        try:
+            yield
+        finally:
+            is_over.set()
+    for each in polling:
+        each.result()
 
 
 def _tell(line: str) -> None:
