@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.domain import access, stores, transactions, visit_groups
+from app.domain import access, job_sums, stores, transactions, visit_groups
 from app.domain.stores import KnownStore
 from app.domain.visit_groups import Group, GroupRow
 from app.domain.visit_tables import Wanted
@@ -42,19 +42,17 @@ class Now:
 
 def now() -> Now:
     """Reads counters of jobs."""
-    return transactions.read(_now)
+    return transactions.snapshot(_now)
 
 
 def _now(session: Session) -> Now:
-    counters = ("images_total", "images_open", "images_done", "images_failed", "images_cancelled")
-    sums = [func.coalesce(func.sum(getattr(Job, name)), 0) for name in counters]
-    counted = session.execute(select(func.count(), *sums).where(access.is_visible(Job))).one()
+    sums = job_sums.read(session)
     is_ongoing = Job.state == JobState.ONGOING
     ongoing = session.scalar(select(func.count()).select_from(Job).where(is_ongoing, access.is_visible(Job))) or 0
     alive = select(func.count(), func.sum(Worker.rate)).where(Worker.seen_at >= db_now(-ALIVE_SECONDS))
     workers, rate = session.execute(alive).one()
-    jobs, total, waiting, done, failed, cancelled = map(int, counted)
-    return Now(jobs, ongoing, total, waiting, done, failed, cancelled, workers, rate or 0.0)
+    total, waiting, done, failed, cancelled = sums.images
+    return Now(sums.jobs, ongoing, total, waiting, done, failed, cancelled, workers, rate or 0.0)
 
 
 @dataclass(frozen=True, slots=True)
