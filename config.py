@@ -248,8 +248,8 @@ class Settings(BaseModel):
     )
     MANIFEST_DIR: str = Field(
         "",
-        description="Folder in which `filepath` of a manifest is looked up, and nowhere else. Empty: `manifests` in "
-        "`DATA_DIR`.",
+        description="Folder in which `filepath` of a manifest is looked up, and nowhere else; or a prefix of a bucket, "
+        "in the words of `STORAGE_URL`. Empty: `manifests` in `DATA_DIR`.",
     )
     MANIFEST_MAX_BYTES: int = Field(
         256 * 1024 * 1024, ge=1024, description="Longest manifest in bytes, unpacked; past it 413."
@@ -301,6 +301,13 @@ class Settings(BaseModel):
     @classmethod
     def _is_storage(cls, value: str) -> str:
         if value:
+            storage.check(value)
+        return value
+
+    @field_validator("MANIFEST_DIR")
+    @classmethod
+    def _is_folder_or_bucket(cls, value: str) -> str:
+        if value.startswith("s3:"):
             storage.check(value)
         return value
 

@@ -17,7 +17,7 @@ from werkzeug.local import LocalProxy
 from app import broker, processors
 from app.errors import SettingError
 from app.models import Base, JobSource
-from app.storage import Credentials, Storage, open_storage
+from app.storage import Credentials, Prefix, Storage, open_storage
 from config import Settings
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
@@ -93,6 +93,13 @@ def init_storage(app: Flask, options: Settings) -> None:
     """Bind the storage to ``app``; nothing connects before the first use, and no folder is made."""
     account = Credentials(options.AWS_ACCESS_KEY_ID, options.AWS_SECRET_ACCESS_KEY, options.AWS_SESSION_TOKEN)
     app.extensions["storage"] = open_storage(options.storage_url, account)
+    in_bucket = options.MANIFEST_DIR.startswith("s3:")
+    app.extensions["manifest_prefix"] = Prefix(options.MANIFEST_DIR, account) if in_bucket else None
+
+
+def manifest_prefix() -> Prefix | None:
+    """Where manifests are looked up, where that is no folder but in a bucket."""
+    return cast("Prefix | None", current_app.extensions["manifest_prefix"])
 
 
 class Channel(redis_transport.Channel):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from demo import jobs, photos, reports
+from demo import doors, jobs, photos, reports
 from demo.host import Host
 from demo.service import PROJECT, Service, ServiceError
 
@@ -61,6 +61,9 @@ def _show(console: Console, folder: Path, images: int) -> int:
         names, broken = [photo.name for photo in photos.plan()], list(photos.broken())
         submission = jobs.build(host.url, names, broken, images=images, stores=STORES_FILE)
         code = _run_job(console, service, submission)
+        if code == 0:
+            small = sorted((pictures / name for name in names), key=lambda photo: photo.stat().st_size)
+            doors.show(console, service, small, host.url)
         console.print("Stopping everything ...")
     console.print(NEXT, markup=False)
     return code

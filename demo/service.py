@@ -103,13 +103,15 @@ class Service:
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-40:])
 
     def post(self, path: str, body: Any) -> Any:
-        return self._answered(self._session.post(self.url + path, json=body, timeout=30))
+        return self.call("POST", path, json=body).json()
 
     def get(self, path: str, **query: str | int) -> Any:
-        return self._answered(self._session.get(self.url + path, params=query, timeout=30))
+        return self.call("GET", path, params=query).json()
 
-    def _answered(self, answer: requests.Response) -> Any:
+    def call(self, method: str, path: str, **request: Any) -> requests.Response:
+        """Raises ServiceError unless all is well."""
+        answer = self._session.request(method, self.url + path, timeout=60, **request)
         if not answer.ok:
-            what = f"{answer.request.method} {answer.url} answered {answer.status_code}: {answer.text.strip()[:500]}"
+            what = f"{method} {answer.url} answered {answer.status_code}: {answer.text.strip()[:500]}"
             raise ServiceError(f"{what}\nThe service's last words:\n{self.log_end()}")
-        return answer.json()
+        return answer

@@ -23,13 +23,21 @@ from app.domain import cancellations, jobs, transactions
 from app.domain.feeds import Feed, Queue
 from app.domain.idempotency import Idempotency
 from app.domain.jobs import NOTHING_ASKED, Created, JobOptions, NewImage, NewJob
-from app.errors import ConflictError, ManifestError, TooManyImagesError, UnavailableError, UnprocessableError
-from app.extensions import settings
+from app.errors import (
+    ConflictError,
+    ManifestError,
+    StoredFileMissingError,
+    TooManyImagesError,
+    UnavailableError,
+    UnprocessableError,
+)
+from app.extensions import manifest_prefix, settings
 from app.fetching import urls
 from app.manifestfile import Row
 from app.models import Image, ImageState, JobSource
 from app.processors import codes as processor_codes
 from app.processors import tensor
+from app.storage import Prefix
 
 HTTP_URL = re.compile(urls.PATTERN)
 NOT_THERE = "Invalid input file url"
@@ -47,10 +55,23 @@ def open_named(filepath: object) -> BinaryIO:
     """Open a file of the manifest folder by its relative or absolute path; close it.
 
     Whatever lies elsewhere once links are followed, is no file or cannot be read is answered alike, so that nobody
-    learns what else there is: raises UnprocessableError.
+    learns what else there is: raises UnprocessableError; StorageError where a bucket does not answer.
     """
     if not isinstance(filepath, str) or not filepath.strip():
         raise UnprocessableError(NOT_THERE)
+    if prefix := manifest_prefix():
+        return _open_in_bucket(prefix, filepath)
+    return _open_in_folder(filepath)
+
+
+def _open_in_bucket(prefix: Prefix, filepath: str) -> BinaryIO:
+    try:
+        return prefix.open(filepath)
+    except (StoredFileMissingError, UnicodeError):
+        raise UnprocessableError(NOT_THERE) from None
+
+
+def _open_in_folder(filepath: str) -> BinaryIO:
     try:
         folder = settings.manifest_dir.resolve(strict=True)
         file = (folder / filepath).resolve(strict=True)

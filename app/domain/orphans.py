@@ -16,14 +16,15 @@ from sqlalchemy.orm import Session
 
 from app.domain import transactions
 from app.extensions import settings, storage
-from app.models import Export, Image, UploadFile
+from app.models import Export, Image, Report, StorageMark, UploadFile
 from app.storage import Stat
 
 log = structlog.get_logger()
 
-# Below these nothing lies but what one of the columns names; each of them has an index.
-PREFIXES = ("uploads", "images", "singles", "submissions", "exports")
-COLUMNS = (Image.storage_key, UploadFile.storage_key, Export.storage_key)
+# Nothing lies below these but what one of the columns names, or a report by the folder that its files are in. Those
+# below ``clock`` last for a moment, and are named by nobody.
+PREFIXES = ("uploads", "images", "singles", "submissions", "exports", "reports", "marks", "clock")
+COLUMNS = (Image.storage_key, UploadFile.storage_key, Export.storage_key, StorageMark.key)
 KEYS_A_QUERY = 500
 
 
@@ -60,7 +61,11 @@ def _find(oldest: datetime) -> Iterator[list[Stat]]:
 
 
 def _named(keys: Sequence[str]) -> set[str | None]:
+    folders = {key.rpartition("/")[0] for key in keys}
+
     def read(session: Session) -> set[str | None]:
-        return {key for column in COLUMNS for key in session.scalars(select(column).where(column.in_(sorted(keys))))}
+        named = {key for column in COLUMNS for key in session.scalars(select(column).where(column.in_(sorted(keys))))}
+        of_reports = set(session.scalars(select(Report.folder).where(Report.folder.in_(sorted(folders)))))
+        return named | {key for key in keys if key.rpartition("/")[0] in of_reports}
 
     return transactions.read(read)

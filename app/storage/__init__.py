@@ -15,12 +15,14 @@ from urllib.parse import unquote, urlsplit
 from app.storage.files import ANY_TYPE, Stat, Storage, Stored
 from app.storage.keys import is_key, new_key
 from app.storage.local import LocalStorage
+from app.storage.prefixes import Prefix
 from app.storage.s3 import Credentials, S3Storage, check_url
 
 __all__ = [
     "ANY_TYPE",
     "Credentials",
     "LocalStorage",
+    "Prefix",
     "S3Storage",
     "Stat",
     "Storage",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import socket
@@ -14,11 +15,12 @@ from click.testing import CliRunner, Result
 from flask import Flask
 
 from app.cli import main
-from app.domain import chores
+from app.domain import chores, orphans, submissions, unpacking, uploads
 from app.storage import LocalStorage, new_key
 from testbed import processes
 from testbed.processes import wait_for
 from tests.integration import hands, photos
+from tests.integration.test_reports import build, settle
 
 pytestmark = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 
@@ -54,7 +56,7 @@ def test_what_a_killed_web_process_left_is_removed_once_it_is_old(
     for name, value in env.items():
         monkeypatch.setenv(name, value)
 
-    def orphans(*options: str) -> Result:
+    def find_orphans(*options: str) -> Result:
         done = CliRunner().invoke(main, ["orphans", *options])
         assert done.exit_code == 0, done.output
         return done
@@ -62,11 +64,11 @@ def test_what_a_killed_web_process_left_is_removed_once_it_is_old(
     left = names(files)
     assert left
     make_old(files, hours=23)
-    assert orphans().stdout == "0 files, 0.0 MB\n"
-    assert orphans("--remove").stdout == "0 files removed\n"
+    assert find_orphans().stdout == "0 files, 0.0 MB\n"
+    assert find_orphans("--remove").stdout == "0 files removed\n"
     make_old(files, hours=25)
-    assert all(key in orphans().stdout for key in left)
-    assert orphans("--remove").stdout == f"{len(left)} files removed\n"
+    assert all(key in find_orphans().stdout for key in left)
+    assert find_orphans("--remove").stdout == f"{len(left)} files removed\n"
     assert names(files) == set()
 
 
@@ -84,6 +86,35 @@ def test_the_daily_chores_remove_orphans_and_jobs_that_are_too_old(make_app: Cal
     assert client.get(f"/api/jobs/{ended}").status_code == 404
     assert client.get(f"/api/jobs/{ongoing}/images/0/file").status_code == 200
     assert len(names(files)) == 1
+
+
+def test_orphans_are_found_below_every_prefix(make_app: Callable[..., Flask], files: Path) -> None:
+    app = make_app(STORAGE_URL=files.as_uri())
+    storage = LocalStorage(files)
+    client = app.test_client()
+    assert client.post("/upload_image_batch", json=[photos.item()]).status_code == 200
+    with app.app_context():
+        upload_id = uploads.new_id()
+        uploads.add(upload_id, "a.jpg", io.BytesIO(photos.image()))
+        uploads.hand_in(upload_id, "")
+        while unpacking.open_next():
+            pass
+        settle(int(str(submissions.get(upload_id).upload.job_id)))
+        build()
+    prefixes = [path.name for path in files.iterdir() if not path.name.startswith(".")]
+    named = {stat.key for prefix in prefixes for stat in storage.list(prefix)}
+    assert {key.partition("/")[0] for key in named} == {"uploads", "submissions", "reports", "marks"}
+    nobodys = {new_key(prefix, ".jpg") for prefix in orphans.PREFIXES}
+    nobodys |= {f"{new_key('reports')}/report.zip", f"{new_key('reports')}/7.jpg"}
+    for key in nobodys:
+        storage.put(key, b"nobody's")
+    for path in files.rglob("*"):
+        if path.is_file():
+            os.utime(path, (time.time() - 3600 * 25,) * 2)
+    with app.app_context():
+        assert {stat.key for stat in orphans.find()} == nobodys
+        assert orphans.remove() == len(nobodys)
+    assert {stat.key for prefix in (*prefixes, "clock") for stat in storage.list(prefix)} == named
 
 
 def test_a_chore_that_cannot_be_done_stops_nothing(make_app: Callable[..., Flask], tmp_path: Path) -> None:
