@@ -27,9 +27,10 @@ OWNERS, CLAIMS = 20, 35
 TABLES = ("jobs", "chunks", "images", "shares")
 # A worker that holds a chunk of each waiting job, and a job that is claimed from meanwhile.
 JOBS = """
-INSERT INTO jobs (submission, source, owner_id, state, priority, turn, parked_until, keep_images, visits_total, images_total,
-                  images_open, images_done, images_failed, images_cancelled, created_at)
-SELECT CONCAT('{state} ', seq), 'urls', 1 + seq % {owners}, 'ongoing', 5, 0, {parked}, 0, 0, 40, 40, 0, 0, 0, UTC_TIMESTAMP(6)
+INSERT INTO jobs (submission, source, owner_id, state, priority, turn, parked_until, keep_images, visits_total,
+                  images_total, images_open, images_done, images_failed, images_cancelled, created_at)
+SELECT CONCAT('{state} ', seq), 'urls', 1 + seq % {owners}, 'ongoing', 5, 0, {parked}, 0, 0, 40, 40, 0, 0, 0,
+       UTC_TIMESTAMP(6)
 FROM seq_1_to_{jobs}
 """
 CHUNKS = """

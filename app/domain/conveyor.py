@@ -39,6 +39,7 @@ from app.processors.running import Worked
 from app.storage import Storage
 
 POLL_SECONDS = 0.25
+FEW = 16
 # Pauses end in steps of this, so that hundreds of them do not wake the thread one by one.
 TICK_SECONDS = 0.005
 # So many slow images for each child are under way, fetching included, so that it does not wait for the network.
@@ -112,9 +113,15 @@ class Conveyor:
         """Room for fewer images than this is not worth a claim of its own."""
         return max(1, self._options.ahead // 2)
 
-    def add(self, works: Iterable[Work]) -> None:
+    def add(self, works: Sequence[Work]) -> None:
+        """Take what was claimed of one job; a few images pass those that wait, since they hold nobody up for long."""
+        if len(works) <= FEW:
+            self._inbox.extendleft(work for work in reversed(works) if not work.is_slow)
+        else:
+            self._inbox.extend(work for work in works if not work.is_slow)
         for work in works:
-            (self._lane(work).inbox if work.is_slow else self._inbox).append(work)
+            if work.is_slow:
+                self._lane(work).inbox.append(work)
         self._downloads.wake()
 
     def stop(self, deadline: float) -> None:

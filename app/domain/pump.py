@@ -216,7 +216,7 @@ class Pump:
             return False
         self._hands.take(each for each in claimed if each.work)
         self._writer.give_back([(each.key, each.token) for each in claimed if not each.work])
-        self._conveyor.add(work for each in claimed for work in each.work)
+        self._conveyor.add([work for each in claimed for work in each.work])
         return True
 
     def _beat(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -13,10 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event, select, update
 
-from app.domain import access, claims, jobs, transactions
+from app.domain import access, claims, images, jobs, transactions
 from app.domain.claims import Claim, Room
+from app.domain.conveyor import Conveyor
+from app.domain.hands import Hands
 from app.domain.jobs import NewImage, NewJob
-from app.extensions import db
+from app.domain.outcomes import Outcome
+from app.extensions import db, storage
 from app.models import Chunk, Job, JobSource
 from app.sql import db_now
 from testbed.processes import Process, wait_for
@@ -26,8 +30,8 @@ IMAGES = 1600  # of a job: sixteen chunks
 ON_SQLITE = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 
 
-def create(owner: int | None, images: int, *, priority: int = 5, host: str = "https://host") -> int:
-    new = [NewImage(url=f"{host}/good{number % 5}.jpg?{number}") for number in range(images)]
+def create(owner: int | None, count: int, *, priority: int = 5, host: str = "https://host") -> int:
+    new = [NewImage(url=f"{host}/good{number % 5}.jpg?{number}") for number in range(count)]
     with access.acting_for(owner):
         return jobs.create(NewJob(JobSource.MANIFESTS, images=new, priority=priority)).job_id
 
@@ -185,6 +189,23 @@ def test_a_job_is_parked_until_its_lease_ends_and_then_found_again(app: Flask) -
         claims.claim("w1", Room(5, 5), lease_seconds=0.2)
         assert parked(job)
         wait_for(lambda: claim_images() == (job, 5), 10, what="the job to be found again")
+
+
+@ON_SQLITE
+def test_a_single_image_passes_those_that_wait_in_a_worker(app: Flask) -> None:
+    """Seen from the order in which a worker that is stopped gives back what it has not started."""
+    with app.app_context():
+        large, single = create(1, 400), create(2, 1)
+        by_job = {claimed[0].key.job_id: claimed for claimed in (hands.claim(), hands.claim())}
+        works = {job: [work for claim in claimed for work in claim.work] for job, claimed in by_job.items()}
+        held, given_back = Hands(), list[Outcome]()
+        held.take(claim for claimed in by_job.values() for claim in claimed)
+        conveyor = Conveyor(images._options(app.config["SETTINGS"]).conveyor, held, given_back.extend, storage)
+        conveyor.add(works[large])
+        conveyor.add(works[single])
+        conveyor.stop(time.monotonic() + 10)
+        conveyor.run(on_room=lambda: None)
+        assert [outcome.work for outcome in given_back] == [*works[single], *works[large]]
 
 
 def test_real_workers_share_by_owner_and_not_by_job(
