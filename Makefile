@@ -36,7 +36,7 @@ test: install-dev ## linters, types, import rules and every test, on real MariaD
 coverage: install-dev ## how much of the code the tests run through, worker and web processes too: build/coverage.txt
 	@testbed/install.sh
 	@mkdir -p build
-	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage run -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile $(ARGS)
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report > build/coverage.txt
 	@tail -n 1 build/coverage.txt
