@@ -23,7 +23,11 @@ from tests.integration import hands
 from tests.integration.test_workers import good, wait_until_settled, wait_until_some_done
 
 # What takes something away belongs into a later release, once no code uses it any more; name its statement here then.
-CONTRACTIONS: set[str] = set()
+CONTRACTIONS: set[str] = {
+    # Indexes that no release names in a hint: old code is slower without them, and right.
+    "DROP INDEX ix_jobs_state_lane_turn ON jobs",
+    "DROP INDEX ix_jobs_state_turn ON jobs",
+}
 EXPANSIONS = (
     r"CREATE TABLE ",
     r"CREATE (UNIQUE )?INDEX ",
