@@ -14,6 +14,7 @@ from typing import Literal
 from app.errors import MailError
 
 TIMEOUT_SECONDS = 20.0
+CHECK_SECONDS = 5.0
 MOST_ADDRESS = 254  # RFC 5321
 # One mailbox of a name with a dot, in ASCII: what forms expect, and nothing that could end a header.
 ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+"
@@ -54,7 +55,7 @@ def send(mailbox: Mailbox, *, to: str, subject: str, text: str, reference: str) 
     message["Auto-Submitted"] = "auto-generated"
     message.set_content(text)
     try:
-        with _connected(mailbox) as server:
+        with _connected(mailbox, TIMEOUT_SECONDS) as server:
             if mailbox.user:
                 server.login(mailbox.user, mailbox.password)
             server.send_message(message)
@@ -65,11 +66,22 @@ def send(mailbox: Mailbox, *, to: str, subject: str, text: str, reference: str) 
         raise MailError(f"the mail server does not take it now: {type(error).__name__}", is_final=False) from error
 
 
-def _connected(mailbox: Mailbox) -> smtplib.SMTP:
+def check(mailbox: Mailbox) -> None:
+    """Find out whether the server is there and lets us in; sends nothing. Raises MailError with the reason."""
+    try:
+        with _connected(mailbox, CHECK_SECONDS) as server:
+            if mailbox.user:
+                server.login(mailbox.user, mailbox.password)
+            server.noop()
+    except (smtplib.SMTPException, OSError) as error:
+        raise MailError(f"{type(error).__name__}: {error}"[:200], is_final=False) from error
+
+
+def _connected(mailbox: Mailbox, seconds: float) -> smtplib.SMTP:
     trust = ssl.create_default_context(cafile=mailbox.ca_bundle)
     if mailbox.security == "tls":
-        return smtplib.SMTP_SSL(mailbox.host, mailbox.port, timeout=TIMEOUT_SECONDS, context=trust)
-    server = smtplib.SMTP(mailbox.host, mailbox.port, timeout=TIMEOUT_SECONDS)
+        return smtplib.SMTP_SSL(mailbox.host, mailbox.port, timeout=seconds, context=trust)
+    server = smtplib.SMTP(mailbox.host, mailbox.port, timeout=seconds)
     if mailbox.security == "starttls":
         try:
             server.starttls(context=trust)

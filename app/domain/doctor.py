@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -13,14 +15,29 @@ from typing import Any
 import redis
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from PIL import Image
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from app.domain import audit, deliveries, feeds, health, keys, sharing, transactions, webhooks, workers
-from app.errors import StorageError, UnavailableError
+from app import mails
+from app.domain import (
+    audit,
+    decoding,
+    deliveries,
+    feeds,
+    health,
+    keys,
+    notices,
+    sharing,
+    transactions,
+    webhooks,
+    workers,
+)
+from app.errors import DecodeError, MailError, StorageError, UnavailableError
 from app.extensions import MIGRATIONS, db, settings, storage
 from app.models import ALL_JOBS, Chunk, Job, JobState
+from app.processors import detector
 from app.sql import db_now
 
 SLOW_ROUND_TRIP_SECONDS = 0.05
@@ -239,6 +256,35 @@ def _storage() -> Answers:
         yield Level.BAD, f"{storage.name}: {error.message}"
 
 
+def _detector() -> Answers:
+    """In a child, as photos are: this may be a web process, which has no use for a model."""
+    grey = io.BytesIO()
+    Image.new("RGB", (64, 64), "grey").save(
+        grey, "JPEG" if "JPEG" in settings.image_formats else settings.image_formats[0]
+    )
+    try:
+        entry = json.loads(decoding.work_on(grey.getvalue(), [detector.NAME]).results or "{}")[detector.NAME]
+    except DecodeError as error:
+        yield Level.BAD, f"it cannot be tried here: {error.message}"
+        return
+    if "error" in entry:
+        yield Level.BAD, entry["error"]["message"].removeprefix("SettingError: ")
+    else:
+        yield Level.FINE, f"{entry['result']['model']} runs here"
+
+
+def _mail() -> Answers:
+    if not settings.SMTP_HOST:
+        yield Level.FINE, "none is sent, and none promised: SMTP_HOST is not set"
+        return
+    server = f"{settings.SMTP_HOST}:{settings.SMTP_PORT}"
+    try:
+        mails.check(notices.mailbox())
+        yield Level.FINE, f"{server} lets us in"
+    except MailError as error:
+        yield Level.BAD, f"{server} does not take mails: {error}"
+
+
 def _clock() -> Answers:
     theirs = transactions.read(lambda session: session.scalars(select(db_now())).one())
     apart = (datetime.now(UTC).replace(tzinfo=None) - theirs).total_seconds()
@@ -268,4 +314,6 @@ QUESTIONS: dict[str, Callable[[], Answers]] = {
     "work": _work,
     "webhooks": _webhooks,
     "lists": _lists,
+    "detector": _detector,
+    "mail": _mail,
 }

@@ -75,7 +75,12 @@ def _send(upload: Upload) -> None:
     days = settings.RETENTION_DAYS
     deletion = f"\nThey are deleted {days:g} days after they were ready." if days else ""
     text = (REFUSED if is_refused else READY).format(address=address, reason=upload.error_message, deletion=deletion)
-    mailbox = Mailbox(
+    mails.send(mailbox(), to=str(upload.email), subject=SUBJECTS[is_refused], text=text, reference=upload.id)
+
+
+def mailbox() -> Mailbox:
+    """The server that mails are handed to."""
+    return Mailbox(
         host=settings.SMTP_HOST,
         port=settings.SMTP_PORT,
         security=settings.SMTP_SECURITY,
@@ -84,4 +89,3 @@ def _send(upload: Upload) -> None:
         password=settings.SMTP_PASSWORD,
         ca_bundle=settings.SMTP_CA_BUNDLE or None,
     )
-    mails.send(mailbox, to=str(upload.email), subject=SUBJECTS[is_refused], text=text, reference=upload.id)

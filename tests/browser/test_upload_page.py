@@ -80,7 +80,7 @@ def test_a_zip_goes_in_and_a_workbook_comes_out(watched: Watched, worker: proces
     assert image["x"] - 1 <= cat["x"] and cat["x"] + cat["width"] <= image["x"] + image["width"] + 1
     assert cat["width"] > image["width"] * 0.8
     expect(page.locator("#detections tbody tr")).to_have_count(3)
-    expect(page.get_by_text("1 files in the archives are no images")).to_be_visible()
+    expect(page.get_by_text("1 file in the archives is no image by its name")).to_be_visible()
     watched.expect_accessible()
     watched.expect_fits_a_phone()
     with page.expect_download() as waiting:
@@ -111,7 +111,7 @@ def test_boxes_are_shown_by_class_and_by_score(watched: Watched, worker: process
     expect(visible).to_have_count(2)
     page.get_by_role("checkbox", name="Cat").uncheck()
     expect(visible).to_have_count(1)
-    expect(page.locator("#visible")).to_have_text("1 boxes are shown.")
+    expect(page.locator("#visible")).to_have_text("1 box is shown.")
     page.get_by_role("checkbox", name="Cat").check()
     page.locator("#threshold").focus()
     page.locator("#threshold").fill("0.7")

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import socket
+from pathlib import Path
 
 import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.handlers import Sink
 from click.testing import CliRunner, Result
 from flask import Flask
 from flask.testing import FlaskClient
@@ -16,6 +20,7 @@ from app.domain.access import Scope
 from app.domain.keys import NewKey
 from app.models import Delivery, Webhook
 from app.sql import db_now
+from tests import onnx_models
 from tests.conftest import Backend
 from tests.integration import hands
 from tests.integration.receivers import subscribe
@@ -104,6 +109,37 @@ def test_old_tables_are_told(app: Flask) -> None:
     )
 
 
+def test_a_detector_that_cannot_be_used_is_told(app: Flask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert "fine  detector: ssd_mobilenet_v2_oidv4 runs here" in examined().output
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"no model")
+    odd = onnx_models.write(tmp_path / "odd.onnx", "yolov8", [[16, 16, 16, 16, 1]], names="{0: 'a', 1: 'b'}")
+    for path, sentence in ((broken, "cannot be opened"), (odd, "of no known layout")):
+        monkeypatch.setenv("DETECTOR_MODEL", str(path))
+        found = examined()
+        [line] = [line for line in found.output.splitlines() if "detector:" in line]
+        assert line.startswith("BAD") and path.name.removesuffix(".onnx") in line and sentence in line, line
+        assert found.exit_code == 1
+
+
+def test_a_mail_server_that_is_not_there_is_told(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "fine  mail: none is sent, and none promised: SMTP_HOST is not set" in examined().output
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    monkeypatch.setenv("SMTP_HOST", "127.0.0.1")
+    monkeypatch.setenv("SMTP_PORT", str(port))
+    monkeypatch.setenv("SMTP_SECURITY", "none")
+    monkeypatch.setenv("SMTP_FROM", "photos@example.com")
+    monkeypatch.setenv("PUBLIC_URL", "http://photos.example")
+    assert f"BAD   mail: 127.0.0.1:{port} does not take mails: ConnectionRefusedError" in examined().output
+    server = Controller(Sink(), hostname="127.0.0.1", port=port)
+    server.start()
+    try:
+        assert f"fine  mail: 127.0.0.1:{port} lets us in" in examined().output
+    finally:
+        server.stop()
+
+
 def test_odd_settings_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LEASE_SECONDS", "2")
     assert "look  settings: LEASE_SECONDS=2 takes work from workers" in examined().output
@@ -123,6 +159,8 @@ def test_answers_come_as_json_too() -> None:
         "work",
         "lists",
         "webhooks",
+        "detector",
+        "mail",
     }
 
 

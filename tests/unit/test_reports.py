@@ -194,6 +194,25 @@ def test_no_cell_of_the_workbook_is_a_formula(tmp_path: Path) -> None:
         assert not any(b"<f>" in archive.read(name) for name in archive.namelist() if "sheet" in name)
 
 
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d"])
+def test_what_begins_like_a_formula_is_text_in_every_cell(tmp_path: Path, start: str) -> None:
+    """A file's name, a camera's id, a time, a label, an error, and what a camera wrote into EXIF."""
+    evil = f'{start}HYPERLINK("http://127.0.0.2",1)'
+    found = CAT | {"label": evil}
+    shown = Photo(0, evil, "images/00001.jpg", "", 600, 400, evil, evil, [found], EXIF | {"make": evil, "model": evil})
+    failed = Photo(1, evil, "", evil, camera=evil)
+    book = book_of(tmp_path, [shown, failed])
+    cells = [cell for sheet in book for row in sheet.iter_rows() for cell in row]
+    assert {cell.data_type for cell in cells} <= {"s", "n", "b", "inlineStr"}
+    assert sum("HYPERLINK" in str(cell.value) for cell in cells) >= 10
+    with zipfile.ZipFile(tmp_path / "report.xlsx") as archive:
+        assert not any(b"<f" in archive.read(name) for name in archive.namelist() if "worksheets/sheet" in name)
+        links = b"".join(archive.read(name) for name in archive.namelist() if name.endswith(".rels"))
+    assert b"127.0.0.2" not in links
+    rows = list(csv.reader(io.StringIO(b"".join(tables.csv_pieces([shown, failed])).decode("utf-8-sig"))))
+    assert not [cell for row in rows for cell in row if cell.startswith(start) and "HYPERLINK" in cell]
+
+
 def test_the_summary_counts_photos_labels_and_cameras(tmp_path: Path) -> None:
     rows = [[cell for cell in row if cell is not None] for row in book_of(tmp_path, PHOTOS)["Summary"].values]
     assert ["all", 3] in rows

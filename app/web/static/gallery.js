@@ -13,7 +13,7 @@
       each.classList.toggle("is-off", !isOn);
       if (isOn && each.tagName === "g") seen += 1;
     }
-    form.querySelector("#visible").textContent = `${seen} boxes are shown.`;
+    form.querySelector("#visible").textContent = `${seen} ${seen === 1 ? "box is" : "boxes are"} shown.`;
   };
   for (const name of ["input", "change"]) document.addEventListener(name, (event) => { if (event.target.closest("#shown")) apply(); });
 })();
