@@ -40,6 +40,10 @@ def _set(parameter: int, value: int) -> None:
         mallopt(parameter, value)
 
 
+# Objects that are new before the collector looks at them; Python's own 700 are the work of some dozen images.
+NEW_OBJECTS = 10_000
+
+
 def leave_alone_what_stays() -> None:
     """Have the collector pass over what has been loaded by now; to be called once, when a process has started.
 
@@ -47,3 +51,4 @@ def leave_alone_what_stays() -> None:
     """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(NEW_OBJECTS, *gc.get_threshold()[1:])

@@ -7,6 +7,8 @@ so that writers wait for each other in one direction only.
 from __future__ import annotations
 
 import json
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,9 +23,12 @@ from app.domain import transactions, turns
 from app.domain.turns import Look, Turn
 from app.models import Chunk, Image, ImageState, Job
 from app.processors import contract
-from app.sql import db_now, json_rows
+from app.sql import UtcDateTime, db_now, json_rows
 
-CHUNKS_A_CLAIM = 8
+# A claim takes no more than half of the images that it sees due, so that another worker gets the rest: the last chunks
+# of a job would else keep one of them busy while the others have nothing. Fewer than these are not worth sharing.
+CHUNKS_IN_SIGHT = 20
+LEAST_SHARE = 100
 # Jobs that have come due, or are due no more, are noted first, so many at a time.
 MOST_LOOKS = 50
 
@@ -40,6 +45,10 @@ class Claim:
     key: ChunkKey
     token: int
     work: tuple[Work, ...]
+
+
+# Chunks that are locked, by their key and the claim that holds.
+Held = Mapping[tuple[ChunkKey, int], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,13 +158,8 @@ def claim(
 def _claim(session: Session, turn: Turn, worker: str, room: Room, lease_seconds: float) -> list[Claim]:
     job = turn.job
     wanted = _wanted(job)
-    images = room.of(wanted)
     due = _due_chunks(session, job.id)
-    taken: list[Any] = []
-    for chunk in due:
-        if taken and sum(each.images for each in taken) + chunk.images > images:
-            break
-        taken.append(chunk)
+    taken = _share(due, room.of(wanted))
     if not taken:
         return []
     session.execute(
@@ -173,27 +177,40 @@ def _claim(session: Session, turn: Turn, worker: str, room: Room, lease_seconds:
     )
     claimed = _load(session, job.id, wanted, taken)
     # Last, since whoever claims of the same job, or owner, waits for these rows.
-    is_all = len(taken) == len(due) < CHUNKS_A_CLAIM
+    is_all = len(taken) == len(due) < CHUNKS_IN_SIGHT
     turns.give(session, turn, sum(chunk.images for chunk in taken), is_all=is_all, lease_seconds=lease_seconds)
     return claimed
+
+
+def _share(due: Sequence[Any], room: int) -> list[Any]:
+    """The first of these chunks: as many as there is room for, at most our share of them, and at least one."""
+    most = min(room, max(LEAST_SHARE, sum(chunk.images for chunk in due) // 2))
+    taken: list[Any] = []
+    images = 0
+    for chunk in due:
+        images += chunk.images
+        if taken and images > most:
+            break
+        taken.append(chunk)
+    return taken
 
 
 def _due_chunks(session: Session, job_id: int) -> Sequence[Any]:
     """Some of the job's, locked; those first of which the lease ran out, then the others by their time."""
     is_due = and_(Chunk.job_id == job_id, Chunk.due_at <= db_now())
     columns = (Chunk.seq, Chunk.first_image, Chunk.images, Chunk.claim, Chunk.unreturned)
-    query = select(*columns).where(is_due).limit(CHUNKS_A_CLAIM).with_for_update(skip_locked=True)
+    query = select(*columns).where(is_due).limit(CHUNKS_IN_SIGHT).with_for_update(skip_locked=True)
     # Any other way through the table locks chunks that are not taken, and other workers find none.
     by_time = query.with_hint(Chunk, "FORCE INDEX (ix_chunks_job_id_due_at)", "mysql").order_by(Chunk.due_at, Chunk.seq)
     due = session.execute(by_time).all()
-    if len(due) < CHUNKS_A_CLAIM:
+    if len(due) < CHUNKS_IN_SIGHT:
         return sorted(due, key=lambda chunk: chunk.unreturned == 0)
     lapsed = session.scalars(_lapsed(job_id)).all()
     if not lapsed:
         return due
     by_key = query.with_hint(Chunk, "FORCE INDEX (PRIMARY)", "mysql").where(Chunk.seq.in_(lapsed)).order_by(Chunk.seq)
     first = session.execute(by_key).all()
-    return [*first, *(chunk for chunk in due if chunk.seq not in lapsed)][:CHUNKS_A_CLAIM]
+    return [*first, *(chunk for chunk in due if chunk.seq not in lapsed)][:CHUNKS_IN_SIGHT]
 
 
 def _lapsed(job_id: int) -> Any:
@@ -203,7 +220,7 @@ def _lapsed(job_id: int) -> Any:
         .with_hint(Chunk, "FORCE INDEX (ix_chunks_job_id_unreturned_due_at)", "mysql")
         .where(Chunk.job_id == job_id, Chunk.unreturned > 0, Chunk.due_at <= db_now())
         .order_by(Chunk.unreturned, Chunk.due_at)
-        .limit(CHUNKS_A_CLAIM)
+        .limit(CHUNKS_IN_SIGHT)
     )
 
 
@@ -218,7 +235,16 @@ def _load(session: Session, job_id: int, wanted: Wanted, taken: Sequence[Any]) -
         )
         .order_by(Image.seq)
     ).all()
-    return [_as_claim(ChunkKey(job_id, chunk.seq), chunk, rows, wanted) for chunk in taken]
+    seqs = [row.seq for row in rows]
+    return [
+        _as_claim(
+            ChunkKey(job_id, chunk.seq),
+            chunk,
+            rows[bisect_left(seqs, chunk.first_image) : bisect_left(seqs, chunk.first_image + chunk.images)],
+            wanted,
+        )
+        for chunk in taken
+    ]
 
 
 def are_of(job_id: int, chunks: Sequence[Any]) -> ColumnElement[bool]:
@@ -238,7 +264,7 @@ def _wanted(job: Any) -> Wanted:
 
 
 def _as_claim(key: ChunkKey, chunk: Any, rows: Iterable[Any], wanted: Wanted) -> Claim:
-    token, first, last = chunk.claim + 1, chunk.first_image, chunk.first_image + chunk.images - 1
+    token, is_suspect = chunk.claim + 1, chunk.unreturned > 0
     work = tuple(
         Work(
             key.job_id,
@@ -252,10 +278,9 @@ def _as_claim(key: ChunkKey, chunk: Any, rows: Iterable[Any], wanted: Wanted) ->
             row.storage_key,
             row.sha256,
             wanted,
-            is_suspect=chunk.unreturned > 0,
+            is_suspect,
         )
         for row in rows
-        if first <= row.seq <= last
     )
     return Claim(key, token, work)
 
@@ -274,29 +299,34 @@ def renew(held: Collection[tuple[ChunkKey, int]], *, lease_seconds: float) -> No
 
 def release(finished: Collection[tuple[ChunkKey, int]]) -> None:
     """Give chunks back that this process no longer works on; what is open in them is due at once, or when it says."""
-
-    def work(session: Session) -> None:
-        lock(session, finished)
-        turns.wake(session, give_back(session, finished))
-
-    transactions.run(work)
+    transactions.run(lambda session: turns.wake(session, give_back(session, lock(session, finished))))
 
 
-def lock(session: Session, wanted: Collection[tuple[ChunkKey, int]]) -> set[tuple[ChunkKey, int]]:
+def lock(session: Session, wanted: Collection[tuple[ChunkKey, int]]) -> Held:
     """Lock these chunks until the transaction ends; returns those of which the claim still holds."""
     if not wanted:
-        return set()
+        return {}
     rows = session.execute(
-        select(Chunk.job_id, Chunk.seq, Chunk.claim)
+        select(Chunk.job_id, Chunk.seq, Chunk.claim, Chunk.first_image, Chunk.images)
         .with_hint(Chunk, "FORCE INDEX (PRIMARY)", "mysql")  # a scan would lock everybody's
         .where(tuple_(Chunk.job_id, Chunk.seq).in_(sorted(tuple(key) for key, _ in wanted)))
         .order_by(Chunk.job_id, Chunk.seq)
         .with_for_update()
     )
-    return {(ChunkKey(row.job_id, row.seq), row.claim) for row in rows} & set(wanted)
+    found = {(ChunkKey(row.job_id, row.seq), row.claim): row for row in rows}
+    return {lease: found[lease] for lease in wanted if lease in found}
 
 
-def give_back(session: Session, finished: Collection[tuple[ChunkKey, int]]) -> dict[int, datetime]:
+_due = json_rows("given_back", job_id=BigInteger(), seq=Integer(), claim=Integer(), due_at=UtcDateTime)
+_give_back = (
+    update(Chunk)
+    .where(Chunk.job_id == _due.c.job_id, Chunk.seq == _due.c.seq, Chunk.claim == _due.c.claim)
+    .values(due_at=_due.c.due_at, unreturned=0)
+    .execution_options(synchronize_session=False)
+)
+
+
+def give_back(session: Session, finished: Held) -> dict[int, datetime]:
     """Set from its images when each chunk is due again: with the earliest open one, never if none is; no commit.
 
     Returns when something of their jobs is due again, which ``turns.wake`` is to be told at the end. The chunks are
@@ -304,37 +334,29 @@ def give_back(session: Session, finished: Collection[tuple[ChunkKey, int]]) -> d
     """
     if not finished:
         return {}
-    is_theirs = tuple_(Chunk.job_id, Chunk.seq).in_(sorted(tuple(key) for key, _ in finished))
-    chunks = session.execute(
-        select(Chunk.job_id, Chunk.seq, Chunk.first_image, Chunk.images)
-        .with_hint(Chunk, "FORCE INDEX (PRIMARY)", "mysql")
-        .where(is_theirs)
-    )
-    ranges = {ChunkKey(chunk.job_id, chunk.seq): chunk for chunk in chunks}
-    for key, token in sorted(finished):
-        if key in ranges:
-            session.execute(
-                update(Chunk)
-                # Without it MariaDB at times takes the index over due_at, and locks all chunks of the job.
-                .with_hint("FORCE INDEX (PRIMARY)", dialect_name="mysql")
-                .where(Chunk.job_id == key.job_id, Chunk.seq == key.seq, Chunk.claim == token)
-                .values(due_at=_earliest_open(ranges[key]), unreturned=0)
-                .execution_options(synchronize_session=False)
-            )
-    due = (
-        select(Chunk.job_id, func.min(Chunk.due_at).label("due_at"))
-        .with_hint(Chunk, "FORCE INDEX (PRIMARY)", "mysql")
-        .where(is_theirs, Chunk.due_at.is_not(None))
-        .group_by(Chunk.job_id)
-    )
-    return {row.job_id: row.due_at for row in session.execute(due)}
+    by_job: defaultdict[int, list[Any]] = defaultdict(list)
+    for chunk in finished.values():
+        by_job[chunk.job_id].append(chunk)
+    rows: list[tuple[int, int, int, str | None]] = []
+    earliest: dict[int, datetime] = {}
+    for job_id, chunks in sorted(by_job.items()):
+        due = _earliest_open(session, job_id, chunks)
+        for chunk in sorted(chunks, key=lambda each: each.seq):
+            at = due.get(chunk.seq)
+            rows.append((job_id, chunk.seq, chunk.claim, at.strftime("%Y-%m-%d %H:%M:%S.%f") if at else None))
+        if due:
+            earliest[job_id] = min(due.values())
+    session.execute(_give_back, {"given_back": json.dumps(rows)})
+    return earliest
 
 
-def _earliest_open(chunk: Any) -> Any:
-    # With the chunk's own columns as bounds MySQL would read all images of the job for each of its chunks.
-    first, last = chunk.first_image, chunk.first_image + chunk.images - 1
-    return (
-        select(func.min(func.coalesce(Image.next_attempt_at, db_now())))
-        .where(Image.job_id == chunk.job_id, Image.seq.between(first, last), Image.state == ImageState.OPEN)
-        .scalar_subquery()
-    )
+def _earliest_open(session: Session, job_id: int, chunks: Sequence[Any]) -> dict[int, datetime]:
+    """By the seq of a chunk that has an open image: when the earliest of them is due. Nearly always there are none."""
+    is_open = and_(are_of(job_id, chunks), Image.state == ImageState.OPEN)
+    rows = session.execute(select(Image.seq, func.coalesce(Image.next_attempt_at, db_now())).where(is_open))
+    starts = sorted((chunk.first_image, chunk.seq) for chunk in chunks)
+    found: dict[int, datetime] = {}
+    for seq, due_at in rows:
+        _, chunk_seq = starts[bisect_right(starts, seq, key=lambda start: start[0]) - 1]
+        found[chunk_seq] = min(found.get(chunk_seq, due_at), due_at)
+    return found

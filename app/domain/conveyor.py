@@ -19,7 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from app import processors
@@ -82,6 +82,7 @@ class Conveyor:
         # The quick images' slots are the plain lane's too; the other lanes' places come on top of them.
         self._plain = options.lane(contract.PLAIN)
         self._others = {name: options.lane(name) for name in processors.lanes() - {contract.PLAIN}}
+        self._look = partial(perimeter.glance, limits=options.decode)
         self._shelves = Shelves(storage)
         self._back: deque[Callable[[], None]] = deque()  # what to go on with, from other threads
         self._busy = 0  # images that a child or a shelf is at
@@ -110,8 +111,8 @@ class Conveyor:
 
     @property
     def least_claim(self) -> int:
-        """Room for fewer images than this is not worth a claim of its own."""
-        return max(1, self._options.ahead // 2)
+        """Room for fewer images than this is not worth a claim of its own: it costs the same for one and for many."""
+        return max(1, self._options.ahead * 3 // 5)
 
     def add(self, works: Sequence[Work]) -> None:
         """Take what was claimed of one job; a few images pass those that wait, since they hold nobody up for long."""
@@ -178,7 +179,7 @@ class Conveyor:
 
     def _start(self, work: Work) -> None:
         if work.storage_key is None:
-            self._downloads.add(work, work.url or "")
+            self._downloads.add(work, work.url or "", None if work.is_slow or work.wanted.processors else self._look)
             return
         started = time.monotonic()
         self._busy += 1
@@ -206,6 +207,9 @@ class Conveyor:
         for work, result in fetched:
             self._hands.start(work)
             if isinstance(result, Fetched):
+                if result.seen is not None:
+                    self._pause(work, result.size, Worked(result.seen), None, result.seconds)
+                    continue
                 self._work_on(work, result.body, result.seconds)
             else:
                 self._leave_lane(work)

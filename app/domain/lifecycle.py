@@ -130,7 +130,7 @@ def _settle(
     counted = write(session, feeds.without_tensors(ours)) if ours else []
     feeds.note(session, counted)
     # Before the jobs are locked: claims lock chunks first too.
-    due = claims.give_back(session, finished)
+    due = claims.give_back(session, {lease: held[lease] for lease in finished if lease in held})
     closed = _count(session, [outcome for outcome in counted if outcome.state is not ImageState.OPEN])
     turns.wake(session, due)
     totals.add(session, totals.of(counted))

@@ -9,7 +9,7 @@ class Holder(Protocol):
     """What the budget needs of a transfer."""
 
     @property
-    def size(self) -> int: ...
+    def held(self) -> int: ...
 
     def resume(self) -> None: ...
 
@@ -33,7 +33,7 @@ class Budget:
 
     def give_back(self, holder: Holder) -> None:
         """The holder has ended; its bytes are somebody else's."""
-        self.used -= holder.size
+        self.used -= holder.held
         if self._favoured is holder:
             self._favoured = None
         if holder in self._paused:
@@ -48,6 +48,6 @@ class Budget:
             for holder in paused:
                 holder.resume()
         elif self._favoured is None:
-            self._favoured = max(self._paused, key=lambda holder: holder.size)
+            self._favoured = max(self._paused, key=lambda holder: holder.held)
             self._paused.remove(self._favoured)
             self._favoured.resume()

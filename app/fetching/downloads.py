@@ -23,7 +23,7 @@ from app.fetching.budgets import Budget
 from app.fetching.hosts import Host, Hosts, Verdict
 from app.fetching.limits import FetchLimits
 from app.fetching.resolver import Answer, Resolver
-from app.fetching.results import Fetched, HeldBack
+from app.fetching.results import Fetched, HeldBack, Look
 from app.fetching.transfers import Transfer
 from app.fetching.urls import Target
 from app.fetching.wires import Wires
@@ -38,11 +38,12 @@ Result = Fetched | FetchError | HeldBack
 class _Download:
     """One URL on its way; ``spent`` are the seconds of lookups and transfers so far."""
 
-    __slots__ = ("key", "redirects", "spent", "target")
+    __slots__ = ("key", "look", "redirects", "spent", "target")
 
-    def __init__(self, key: Any, target: Target) -> None:
+    def __init__(self, key: Any, target: Target, look: Look | None) -> None:
         self.key = key
         self.target = target
+        self.look = look
         self.redirects = 0
         self.spent = 0.0
 
@@ -95,14 +96,17 @@ class Downloads:
         """Those that wait behind their own host's cap or for a name that waits for its lookup."""
         return max(0, self.waiting - self.ready)
 
-    def add(self, key: Hashable, url: str) -> None:
-        """Queue a URL; whatever becomes of it, ``poll`` tells, once."""
+    def add(self, key: Hashable, url: str, look: Look | None = None) -> None:
+        """Queue a URL; whatever becomes of it, ``poll`` tells, once.
+
+        Where ``look`` makes something of the beginning of the body, the rest is read and counted but not kept.
+        """
         try:
             target = urls.parse(url, self._limits.max_url_bytes)
         except FetchError as error:
             self._done.append((key, error))
             return
-        self._enqueue(_Download(key, target))
+        self._enqueue(_Download(key, target, look))
 
     def poll(self, timeout: float) -> list[tuple[Any, Result]]:
         """Drive the transfers for at most ``timeout`` seconds; returns sooner, once something has finished."""
@@ -199,12 +203,15 @@ class Downloads:
             self._hosts.finish(host, Verdict.NEUTRAL)
             self._done.append((download.key, error))
             return
-        transfer = self._free.pop() if self._free else Transfer(self._limits, self._guard, self._budget, self._ca_file)
-        transfer.begin(download.target, answer.addresses, seconds)
+        transfer = self._free.pop() if self._free else self._new_transfer()
+        transfer.begin(download.target, answer.addresses, seconds, download.look)
         transfer.owner = (host, download)
         transfer.started_at = self._clock()
         self._wires.add(transfer.curl)
         self._running.add(transfer)
+
+    def _new_transfer(self) -> Transfer:
+        return Transfer(self._limits, self._guard, self._budget, self._ca_file, on_socket=self._wires.forget)
 
     def _settle(self, transfer: Transfer, code: int) -> None:
         """Take a transfer that has ended off the wire; the download is done or goes on to where it was redirected."""
@@ -219,7 +226,8 @@ class Downloads:
         elif isinstance(outcome, FetchError):
             self._done.append((download.key, outcome))
         else:
-            fetched = Fetched(download.key, outcome, download.spent, transfer.content_type, transfer.status)
+            seen = transfer.seen
+            fetched = Fetched(download.key, outcome, transfer.size, download.spent, transfer.status, seen)
             self._done.append((download.key, fetched))
         transfer.clear()
         self._free.append(transfer)

@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from app.fetching import codes, urls
 from app.fetching.addresses import AddressGuard
 from app.fetching.budgets import Budget
 from app.fetching.limits import FetchLimits
+from app.fetching.results import Look
 from app.fetching.urls import Target
 
 # The body of an error or a redirect is read (and dropped) so far, to keep the connection; past it, it is cut.
@@ -53,7 +55,17 @@ _BAD_RESPONSE_CODES = frozenset(
 class Transfer:
     """A handle of the free list. ``begin``, then let libcurl drive ``curl``, then ``conclude``, then ``clear``."""
 
-    def __init__(self, limits: FetchLimits, guard: AddressGuard, budget: Budget, ca_file: Path) -> None:
+    def __init__(
+        self,
+        limits: FetchLimits,
+        guard: AddressGuard,
+        budget: Budget,
+        ca_file: Path,
+        *,
+        on_socket: Callable[[int], None] = lambda _descriptor: None,
+    ) -> None:
+        """``on_socket`` is told the descriptor of each connection that is opened."""
+        self._on_socket = on_socket
         self._limits = limits
         self._guard = guard
         self._budget = budget
@@ -65,16 +77,21 @@ class Transfer:
         self._origin: urls.Origin | None = None
         self._has_authorization = False
         self._timeout_ms = 0
+        self._look: Look | None = None
         self.size = 0  # bytes of the body so far, those of an error page included
+        self.held = 0  # of these, how many are kept
+        self.status = 0  # of the answer, once it has been concluded
+        self.seen: Any = None  # what the look at the beginning of the body told
         self.owner: Any = None  # whose request it is; kept for the caller
         self.started_at = 0.0
         self.curl = pycurl.Curl()
         self.curl.transfer = self
         self._set_lasting_options(ca_file)
 
-    def begin(self, target: Target, addresses: tuple[str, ...], seconds: float) -> None:
+    def begin(self, target: Target, addresses: tuple[str, ...], seconds: float, look: Look | None = None) -> None:
         """Set what is this request's own; ``addresses`` are those of a name, empty where the host is an address."""
         setopt = self.curl.setopt
+        self._look = look
         origin = target.origin
         if origin is not self._origin:
             setopt(pycurl.URL, origin.url)
@@ -91,11 +108,13 @@ class Transfer:
 
     def conclude(self, target: Target, code: int) -> bytes | Target | FetchError:
         """The body, or where to go on, or what went wrong."""
-        status = self.curl.getinfo(pycurl.RESPONSE_CODE)
+        status = self.status = self.curl.getinfo(pycurl.RESPONSE_CODE)
         if 200 <= status < 300 and status != 206:
             if code:
                 return self._failure(code, status)
-            return b"".join(self._chunks) or codes.error("empty_body", "The host sent an empty body.")
+            if not self.size:
+                return codes.error("empty_body", "The host sent an empty body.")
+            return b"".join(self._chunks)
         # Whatever happened to the body after another status, the status is what counts.
         if status in REDIRECTS:
             return self._redirect(target)
@@ -103,21 +122,13 @@ class Transfer:
             return codes.error(f"http_{status}", f"The host answered {status}.", retry_after=self._retry_after())
         return self._failure(code, status)
 
-    @property
-    def status(self) -> int:
-        return int(self.curl.getinfo(pycurl.RESPONSE_CODE))
-
-    @property
-    def content_type(self) -> str | None:
-        value = self.curl.getinfo_raw(pycurl.CONTENT_TYPE)
-        return None if value is None else value[:200].decode("latin-1")
-
     def clear(self) -> None:
         """Keep nothing of the last request: a free handle costs no body."""
         self._budget.give_back(self)
         self._chunks.clear()
         self._headers.clear()
-        self.size = 0
+        self.size = self.held = self.status = 0
+        self.seen = self._look = None
         self._is_refused = self._is_opened = False
         self.owner = None
 
@@ -154,6 +165,7 @@ class Transfer:
             (pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2),
             (pycurl.CAINFO, str(ca_file)),
             (pycurl.OPENSOCKETFUNCTION, self._open_socket),
+            (pycurl.SOCKOPTFUNCTION, self._tell_of_socket),
             (pycurl.WRITEFUNCTION, self._write),
             (pycurl.HEADERFUNCTION, self._headers.append),
             (pycurl.USERAGENT, limits.user_agent),
@@ -181,20 +193,35 @@ class Transfer:
         except OSError:
             return pycurl.SOCKET_BAD
 
+    def _tell_of_socket(self, descriptor: int, _purpose: int) -> int:
+        # Not where it is opened: libcurl is given a duplicate, under another number.
+        self._on_socket(descriptor)
+        return int(pycurl.SOCKOPT_OK)
+
     def _write(self, chunk: bytes) -> int | None:
+        """Called a dozen times for a photo: 16 KB each."""
+        size = self.size + len(chunk)
         if not self.size:
-            self._most = self._limits.max_bytes if 200 <= self._last_status() < 300 else OTHER_BODY_MOST_BYTES
-        if self.size + len(chunk) > self._most:
+            self._begin_body(chunk)
+        if size > self._most:
             return -1
-        if not self._budget.take(self, len(chunk)):
-            return int(pycurl.WRITEFUNC_PAUSE)
-        self.size += len(chunk)
-        self._chunks.append(chunk)
+        if self.seen is None:
+            if not self._budget.take(self, len(chunk)):
+                return int(pycurl.WRITEFUNC_PAUSE)
+            self._chunks.append(chunk)
+            self.held = size
+        self.size = size
         return None
+
+    def _begin_body(self, chunk: bytes) -> None:
+        is_good = 200 <= self._last_status() < 300
+        self._most = self._limits.max_bytes if is_good else OTHER_BODY_MOST_BYTES
+        if is_good and self._look:
+            self.seen = self._look(chunk)
 
     def _last_status(self) -> int:
         for line in reversed(self._headers):
-            if match := _STATUS_LINE.match(line):
+            if line.startswith(b"HTTP/") and (match := _STATUS_LINE.match(line)):
                 return int(match[1])
         return 0
 

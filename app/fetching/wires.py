@@ -29,6 +29,8 @@ class Wires:
         self._multi.setopt(pycurl.M_MAXCONNECTS, connections)
         self._selector = selectors.DefaultSelector()
         self._events: deque[tuple[selectors.SelectorKey, int]] = deque()  # seen, not yet passed on
+        self._watched: dict[int, int] = {}  # by descriptor: for what
+        self._idle: set[int] = set()  # of these, those that libcurl wants nothing of at the moment
         self._due: float | None = None  # when libcurl wants to be called without an event
         self._bell, self._button = socket.socketpair()
         self._bell.setblocking(False)
@@ -51,6 +53,8 @@ class Wires:
             key, mask = self._events.popleft()
             if key.fileobj is self._bell:
                 self._silence()
+            elif key.fd in self._idle:
+                self.forget(key.fd)  # the host has closed a connection that was kept for later
             else:
                 action = (pycurl.CSELECT_IN if mask & _READ else 0) | (pycurl.CSELECT_OUT if mask & _WRITE else 0)
                 self._multi.socket_action(key.fd, action)
@@ -91,11 +95,22 @@ class Wires:
 
     def _watch(self, what: int, descriptor: int, _multi: Any, _data: Any) -> None:
         if what == pycurl.POLL_REMOVE:
-            try:
-                self._selector.unregister(descriptor)
-            except KeyError:
-                pass  # libcurl may take back what it never asked to be watched
-        elif descriptor in self._selector.get_map():
-            self._selector.modify(descriptor, _WANTS[what])
+            # It stays watched: the next request over this connection wants the same, and is the rule.
+            if descriptor in self._watched:
+                self._idle.add(descriptor)
+            return
+        self._idle.discard(descriptor)
+        wanted, watched = _WANTS[what], self._watched.get(descriptor)
+        if wanted == watched:
+            return
+        if watched is None:
+            self._selector.register(descriptor, wanted)
         else:
-            self._selector.register(descriptor, _WANTS[what])
+            self._selector.modify(descriptor, wanted)
+        self._watched[descriptor] = wanted
+
+    def forget(self, descriptor: int) -> None:
+        """A new socket has this number, or nobody wants to hear of the one that has it."""
+        self._idle.discard(descriptor)
+        if self._watched.pop(descriptor, None) is not None:
+            self._selector.unregister(descriptor)

@@ -55,11 +55,16 @@ class DecodeLimits:
     max_pixels: int
     header_cpu_seconds: float = HEADER_CPU_SECONDS
     openers: tuple[str, ...] = field(init=False)
+    is_jpeg_first: bool = field(init=False)  # what begins like a JPEG is opened as one, and as nothing else
 
     def __post_init__(self) -> None:
         Image.init()  # without it Pillow knows only some of its formats
         # Some formats (MPO) have no opener of their own: another's (JPEG's) tells them by their content.
         object.__setattr__(self, "openers", tuple(name for name in self.formats if name in Image.OPEN))
+        before = self.openers[: self.openers.index("JPEG")] if "JPEG" in self.openers else ()
+        # Formats without a signature are tried on every file.
+        is_first = "JPEG" in self.openers and all(Image.OPEN[name][1] for name in before)
+        object.__setattr__(self, "is_jpeg_first", is_first and "JPEG" in self.formats)
         bounds.set_up(self.max_pixels)
 
 
