@@ -9,7 +9,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import results, rounds, servers
+from bench import fetching_page, results, rounds, servers
 from bench.servers import BenchError
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -34,6 +34,7 @@ def main() -> int:
         print(f"The benchmark failed: {error}", file=sys.stderr)
         return 1
     given.output.write_text(text)
+    given.output.with_name("slots.svg").write_text(fetching_page.draw(findings.fetching))
     _tell(f"written to {given.output}")
     return 0
 

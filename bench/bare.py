@@ -28,11 +28,11 @@ GO = signal.SIGUSR1
 class Loop:
     """At most ``slots`` images are downloading or pausing, at most ``downloads`` of them downloading."""
 
-    def __init__(self, slots: int, downloads: int) -> None:
+    def __init__(self, slots: int, downloads: int, authorities: Path | None = None) -> None:
         self._slots = slots
         self._pause = (0.0, 0.0)
         self._multi = pycurl.CurlMulti()
-        self._free = [_new_handle() for _ in range(downloads)]
+        self._free = [_new_handle(authorities) for _ in range(downloads)]
         self._downloads = downloads
         self._pausing: list[float] = []  # heap of the moments at which pauses end
         self._perimeter = 0
@@ -84,9 +84,11 @@ class Loop:
             heapq.heappop(self._pausing)
 
 
-def _new_handle() -> pycurl.Curl:
+def _new_handle(authorities: Path | None) -> pycurl.Curl:
     curl = pycurl.Curl()
     curl.chunks = []
+    if authorities:
+        curl.setopt(pycurl.CAINFO, str(authorities))
     for option, value in (
         (pycurl.WRITEFUNCTION, curl.chunks.append),
         (pycurl.BUFFERSIZE, READ_BYTES),
@@ -105,10 +107,11 @@ def main() -> None:
     parser.add_argument("--slots", type=int, required=True)
     parser.add_argument("--downloads", type=int, required=True)
     parser.add_argument("--pause", type=float, nargs=2, required=True, metavar=("LEAST", "MOST"))
+    parser.add_argument("--ca", type=Path, help="PEM file of authorities to trust")
     given = parser.parse_args()
     signal.pthread_sigmask(signal.SIG_BLOCK, {GO})
     urls = given.urls.read_text().split()
-    loop = Loop(given.slots, given.downloads)
+    loop = Loop(given.slots, given.downloads, given.ca)
     loop.run(urls[: 4 * given.downloads], (0.0, 0.0))
     print("ready", flush=True)
     signal.sigwait({GO})

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from datetime import date
 
-from bench import bulk, detector, machine, reading, targets
+from bench import bulk, detector, fetching_page, machine, reading, targets
 from bench.pictures import WEIGHTS
 from bench.reading import Readings
 from bench.rounds import BARE, BARE_NO_PAUSE, OURS, OURS_NO_PAUSE, PAUSE, SEED, SHORT, WAYS, Chapter, Findings, Plan
@@ -29,9 +29,10 @@ largest working process has had since its start. Every way works on the same URL
 - **(a)** is `bench/seed.py`: one Celery task a job in a worker of `--pool=solo`, one image after the other, one UPDATE
   an image. A job of {seed_images} images: their pauses make its rate uncertain by some {seed_error:.0%}.
 - **(b)** is this service with the settings that ship: gunicorn, {workers} worker processes with {slots:,} slots in all,
-  recover. A job of {images:,} images by `POST /api/submit/`, from its answer to its `finished_at`, after a job of
-  {warm_images:,} that warms up. Its books were checked afterwards: all images done, rows equal to counters. Slots in
-  use are the seconds that images spent in them, divided by the time and the slots there are.
+  recover. A job of {images:,} images ({no_pause_images:,} without the pause) by `POST /api/submit/`, from its answer to
+  its `finished_at`, after a job of {warm_images:,} that warms up. Its books were checked afterwards: all images done,
+  rows equal to counters. Slots in use are the seconds that images spent in them, divided by the time and the slots
+  there are.
 - **(c)** is `bench/bare.py`: download and header in a plain libcurl loop, {processes} processes with {bare_slots}
   images in flight each, {downloads} of them downloading; no queue, no database, no checks. Connections are warm.
 - Accepting a job is its POST, with the web process running alone; the bare insert is one transaction of SQLAlchemy
@@ -41,7 +42,8 @@ largest working process has had since its start. Every way works on the same URL
 
 
 def render(findings: Findings, servers: Servers, *, command: str, day: date) -> str:
-    judged = targets.judge(findings)
+    no_pause = findings.chapters[0].series[OURS_NO_PAUSE]
+    judged = [*targets.judge(findings), *fetching_page.judge(findings.fetching, no_pause)]
     blocks = [
         "# What `make bench` measured",
         f"`{command}`, {day:%Y-%m-%d}, medians of {findings.plan.rounds} rounds in which the ways took turns."
@@ -49,6 +51,7 @@ def render(findings: Findings, servers: Servers, *, command: str, day: date) -> 
         f"{machine.describe()}. {machine.versions(servers)}.",
         _explanation(findings.plan),
         *(block for chapter in findings.chapters for block in _chapter(chapter)),
+        *fetching_page.render(findings.fetching, no_pause),
         *_reading(findings.readings),
         *_detecting(findings),
         "## Targets",
@@ -70,6 +73,7 @@ def _explanation(plan: Plan) -> str:
         workers=ours.WORKER_PROCESSES,
         slots=ours.SLOTS,
         images=plan.images,
+        no_pause_images=plan.no_pause_images,
         warm_images=plan.warm_images,
         processes=bare.PROCESSES,
         bare_slots=bare.SLOTS,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bench import detector, pictures, reading, services
+from bench import detector, fetching, pictures, reading, services
 from bench.detector import Detected
+from bench.fetching import Fetching
 from bench.pictures import WEIGHTS, Album, Weight
 from bench.reading import Readings, Sizes
 from bench.runs import Run, Series
@@ -27,15 +28,17 @@ PAUSE = (float(_fields["GPU_PAUSE_MIN_SECONDS"].default), float(_fields["GPU_PAU
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured. ``singles`` are jobs of one image."""
+    """How much is measured. ``no_pause_images`` are of a job without a pause, ``singles`` are jobs of one image."""
 
     weights: tuple[Weight, ...]
     pictures: int
     rounds: int
     seed_images: int
     images: int
+    no_pause_images: int
     warm_images: int
     singles: int
+    fetching: fetching.Sizes
     reading: Sizes
     detected: int  # photos
 
@@ -46,8 +49,10 @@ FULL = Plan(
     rounds=3,
     seed_images=120,
     images=10_000,
+    no_pause_images=30_000,
     warm_images=2_000,
     singles=20,
+    fetching=fetching.Sizes(secure=10_000, client=10_000, rival=2_000, slots=30_000, memory=10_000, memory_jobs=10),
     reading=Sizes(visits=(10_000, 1_000_000), asked=200),
     detected=600,
 )
@@ -57,8 +62,12 @@ SHORT = Plan(
     rounds=1,
     seed_images=3,
     images=300,
+    no_pause_images=600,
     warm_images=100,
     singles=2,
+    fetching=fetching.Sizes(
+        secure=200, client=200, rival=50, slots=1_500, memory=500, memory_jobs=2, installs_rivals=False
+    ),
     reading=Sizes(visits=(1_000, 2_000), asked=5),
     detected=32,
 )
@@ -78,6 +87,7 @@ class Findings:
     plan: Plan
     chapters: list[Chapter]
     accepted: list[Accepted]
+    fetching: Fetching
     readings: Readings
     detections: list[Detected]
 
@@ -94,8 +104,9 @@ def measure(servers: Servers, plan: Plan, tell: Callable[[str], None]) -> Findin
     for chapter in chapters:
         for _ in range(plan.rounds):
             _Round(servers, plan, chapter, tell).measure()
+    fetched = fetching.Chapter(servers, albums[0], plan.fetching, pause=PAUSE, rounds=plan.rounds, tell=tell).measure()
     detections = detector.measure(plan.detected, plan.rounds, tell)
-    return Findings(plan, chapters, accepted, reading.measure(servers, plan.reading, tell), detections)
+    return Findings(plan, chapters, accepted, fetched, reading.measure(servers, plan.reading, tell), detections)
 
 
 class _Round:
@@ -116,7 +127,7 @@ class _Round:
         self._measure_bare(BARE_NO_PAUSE, (0.0, 0.0))
 
     def _measure_ours(self, way: str, *, with_pause: bool) -> None:
-        urls, perimeter = self._work(self._plan.images)
+        urls, perimeter = self._work(self._plan.images if with_pause else self._plan.no_pause_images)
         with ours.running(self._servers, with_pause=with_pause) as service:
             ours.warm_up(service, urls[: self._plan.warm_images])
             self._note(way, ours.measure(self._servers, service, urls, perimeter))
@@ -125,7 +136,7 @@ class _Round:
                     self._chapter.singles.append(ours.measure_single(service, urls[0]))
 
     def _measure_bare(self, way: str, pause: tuple[float, float]) -> None:
-        urls, perimeter = self._work(self._plan.images)
+        urls, perimeter = self._work(self._plan.images if way == BARE else self._plan.no_pause_images)
         self._note(way, bare.measure(self._servers, urls, perimeter, pause))
 
     def _work(self, images: int) -> tuple[list[str], int]:

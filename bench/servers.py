@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config import Settings
+from testbed.authorities import Authority
 from testbed.mariadb import MariaDB
 from testbed.nginx import Nginx
 from testbed.redis import Redis
@@ -22,12 +23,13 @@ class BenchError(Exception):
 
 @dataclass(frozen=True)
 class Servers:
-    """``folder`` is temporary; what ``root`` holds, ``host`` serves."""
+    """``folder`` is temporary; what ``root`` holds, ``host`` serves; ``authorities`` vouch for its certificate."""
 
     mariadb: MariaDB
     redis: Redis
     host: Nginx
     folder: Path
+    authorities: Path
 
     @property
     def root(self) -> Path:
@@ -40,6 +42,7 @@ class Servers:
             "REDIS_URL": self.redis.url,
             "DATA_DIR": str(self.folder / "data"),
             "FETCH_ALLOWED_NETWORKS": "127.0.0.0/8",
+            "FETCH_CA_BUNDLE": str(self.authorities),
             **changes,
         }
 
@@ -50,6 +53,7 @@ def running() -> Iterator[Servers]:
     with tempfile.TemporaryDirectory(prefix="imagejobs-bench-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         (folder / "root").mkdir()
-        with MariaDB() as mariadb, Redis() as redis, Nginx(folder / "root") as host:
+        authority = Authority(folder)
+        with MariaDB() as mariadb, Redis() as redis, Nginx(folder / "root", authority=authority) as host:
             mariadb.create_database(DATABASE)
-            yield Servers(mariadb, redis, host, folder)
+            yield Servers(mariadb, redis, host, folder, authority.bundle)

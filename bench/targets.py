@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from bench import reading
 from bench.costs import CORES
 from bench.reading import Readings
-from bench.rounds import BARE, OURS, SEED, Chapter, Findings
-from bench.runs import HOST, Series
+from bench.rounds import BARE, BARE_NO_PAUSE, OURS, OURS_NO_PAUSE, SEED, Chapter, Findings
+from bench.runs import HOST, WORKERS, Series
 from bench.ways.ours import SLOTS
 
-LEAST_RATIO = 400.0
+# By the weight of the images.
+LEAST_RATIOS = {"200 KB": 900.0, "20 KB": 400.0}
+LEAST_OF_BARE, LEAST_OF_BARE_NO_PAUSE = 0.95, 0.75
+MOST_CPU_SECONDS, MOST_CPU_RATIO = 0.30, 1.3
 MOST_INSERTS = 5.0
 MOST_SINGLE_SECONDS = 0.5
 MOST_STATUS_SPREAD = 1.5
@@ -37,6 +40,7 @@ class Target:
 def judge(findings: Findings) -> list[Target]:
     return [
         *(_ratio(chapter, findings.plan.images) for chapter in findings.chapters),
+        *_limits(findings.chapters[0]),
         _accepting(findings),
         *(_single(chapter) for chapter in findings.chapters),
         *_reading(findings.readings),
@@ -46,13 +50,35 @@ def judge(findings: Findings) -> list[Target]:
 
 def _ratio(chapter: Chapter, images: int) -> Target:
     ours, seed = chapter.series[OURS], chapter.series[SEED]
-    ratio = ours.rate / seed.rate
+    ratio, least = ours.rate / seed.rate, LEAST_RATIOS[chapter.album.weight.name]
     return Target(
-        f"a job of {images:,} images of {chapter.album.weight.name}: at least {LEAST_RATIO:g} times (a)",
+        f"a job of {images:,} images of {chapter.album.weight.name}: at least {least:g} times (a)",
         f"{ratio:,.0f} times",
-        ratio >= LEAST_RATIO,
+        ratio >= least,
         "; ".join(explain(ours)),
     )
+
+
+def _limits(chapter: Chapter) -> Iterator[Target]:
+    for ours, bare, least, way in (
+        (OURS, BARE, LEAST_OF_BARE, "with the pause"),
+        (OURS_NO_PAUSE, BARE_NO_PAUSE, LEAST_OF_BARE_NO_PAUSE, "without it"),
+    ):
+        mine, limit = chapter.series[ours], chapter.series[bare]
+        yield Target(
+            f"{way}: at least {least:g} of the bare limit (c)",
+            f"{mine.rate / limit.rate:.2f}",
+            mine.rate >= least * limit.rate,
+            "; ".join(explain(mine)),
+        )
+        seconds, theirs = mine.cpu(WORKERS), limit.cpu(WORKERS)
+        yield Target(
+            f"{way}: workers at most {MOST_CPU_SECONDS:.2f} CPU seconds for 1,000 images, "
+            f"and at most {MOST_CPU_RATIO:g} times the bare client's",
+            f"{seconds:.2f} s, {seconds / theirs:.2f} times",
+            seconds <= min(MOST_CPU_SECONDS, MOST_CPU_RATIO * theirs),
+            f"the bare client takes {theirs:.2f} s; all parts: " + ", ".join(_costs(mine)),
+        )
 
 
 def _accepting(findings: Findings) -> Target:

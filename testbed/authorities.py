@@ -24,8 +24,8 @@ class Authority:
         certificate = _certificate(self.name, self.name, self.key, self.key, is_authority=True)
         self.bundle.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def context(self, name: str, *, days: int = 10, is_signed: bool = True) -> ssl.SSLContext:
-        """A server's, for a host of this name (or address); of a certificate that ended ``-days`` ago or is its own."""
+    def certificate(self, name: str, *, days: int = 10, is_signed: bool = True) -> Path:
+        """A server's certificate and key in one file; it ended ``-days`` ago, or is its own authority."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         issuer, signer = (self.name, self.key) if is_signed else (subject, key)
@@ -37,8 +37,12 @@ class Authority:
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             )
         )
+        return file
+
+    def context(self, name: str, *, days: int = 10, is_signed: bool = True) -> ssl.SSLContext:
+        """A server's, for a host of this name (or address); see ``certificate``."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(file)
+        context.load_cert_chain(self.certificate(name, days=days, is_signed=is_signed))
         return context
 
 

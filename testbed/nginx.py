@@ -11,6 +11,7 @@ from pathlib import Path
 from app.lifelines import Watchdog
 from app.models import JobSource
 from testbed import certificates
+from testbed.authorities import Authority
 from testbed.processes import PROJECT, free_port, is_listening
 from testbed.server import Server, program
 
@@ -42,10 +43,19 @@ FILES = """\
     keepalive_timeout 300;
     keepalive_requests 100000000;
     open_file_cache max=1000 inactive=600s;
+    log_format slots '$msec $request_time $arg_slot';
     server {{
         listen 127.0.0.1:{port} backlog=4096;
+        {secure}
+        access_log {folder}/slots.log slots buffer=256k flush=500ms if=$arg_slot;
         root {root};
     }}
+"""
+SECURE = """\
+        listen 127.0.0.1:{port} ssl backlog=4096;
+        ssl_certificate {certificate};
+        ssl_certificate_key {certificate};
+        ssl_protocols TLSv1.3;
 """
 SITE = PROJECT / "deploy/nginx/imagejobs.conf.template"
 
@@ -88,11 +98,35 @@ class _Nginx(Server):
 
 
 class Nginx(_Nginx):
-    """Serves the files under ``root`` with ``workers`` processes."""
+    """Serves the files under ``root`` with ``workers`` processes, by TLS 1.3 too where there is an ``authority``.
 
-    def __init__(self, root: Path, *, workers: int = 2) -> None:
+    Requests that name a slot (``?slot=3``) are noted.
+    """
+
+    def __init__(self, root: Path, *, workers: int = 2, authority: Authority | None = None) -> None:
         super().__init__(workers=workers)
-        self._write(FILES.format(port=self.port, root=root))
+        self.secure_port = free_port()
+        self._log = self.folder / "slots.log"
+        secure = ""
+        if authority:
+            secure = SECURE.format(port=self.secure_port, certificate=authority.certificate("127.0.0.1"))
+        self._write(FILES.format(port=self.port, root=root, folder=self.folder, secure=secure))
+
+    @property
+    def secure_url(self) -> str:
+        return f"https://127.0.0.1:{self.secure_port}"
+
+    def slots(self) -> dict[int, float]:
+        """When each slot was asked for, in seconds of the Unix clock; the last half second may be missing."""
+        found = {}
+        for line in self._log.read_text().splitlines():
+            ended_at, seconds, slot = line.split()
+            found[int(slot)] = float(ended_at) - float(seconds)
+        return found
+
+    def forget_slots(self) -> None:
+        with self._log.open("w"):
+            pass
 
 
 class Front(_Nginx):

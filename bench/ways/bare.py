@@ -6,13 +6,15 @@ import json
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
+from bench import rivals
 from bench.bare import GO
 from bench.costs import Meter, peak_mb
 from bench.runs import HOST, WORKERS, Run
 from bench.servers import BenchError, Servers
-from testbed.processes import Process, wait_for
+from testbed.processes import PROJECT, Process, wait_for
 
 PROCESSES = 2
 SLOTS, DOWNLOADS = 500, 64  # of each process, as those of a worker that ships
@@ -20,11 +22,26 @@ START_SECONDS = 60.0
 SECONDS_AN_IMAGE = 0.05
 
 
-def measure(servers: Servers, urls: Sequence[str], perimeter: int, pause: tuple[float, float]) -> Run:
+@dataclass(frozen=True)
+class Client:
+    """A program that takes the arguments of ``bench.bare``, and the Python that runs it."""
+
+    name: str
+    program: Path = PROJECT / "bench" / "bare.py"
+    python: Path = Path(sys.executable)
+
+
+PYCURL = Client("pycurl")
+AIOHTTP = Client("aiohttp", PROJECT / "bench" / "bare_aiohttp.py", rivals.program("python"))
+
+
+def measure(
+    servers: Servers, urls: Sequence[str], perimeter: int, pause: tuple[float, float], *, client: Client = PYCURL
+) -> Run:
     """All ``urls`` once, connections warm. Raises BenchError for a wrong sum of perimeters."""
     with ExitStack() as stack:
         loops = [
-            stack.enter_context(_loop(servers.folder, place, urls[place::PROCESSES], pause))
+            stack.enter_context(_loop(servers, place, urls[place::PROCESSES], pause, client))
             for place in range(PROCESSES)
         ]
         for loop in loops:
@@ -42,12 +59,13 @@ def measure(servers: Servers, urls: Sequence[str], perimeter: int, pause: tuple[
         return Run(len(urls), seconds, spent, max(peak_mb(loop.pid) for loop in loops), spent.busy)
 
 
-def _loop(folder: Path, place: int, urls: Sequence[str], pause: tuple[float, float]) -> Process:
-    file, log = folder / f"bare{place}.urls", folder / f"bare{place}.log"
+def _loop(servers: Servers, place: int, urls: Sequence[str], pause: tuple[float, float], client: Client) -> Process:
+    file, log = servers.folder / f"bare{place}.urls", servers.folder / f"bare{place}.log"
     file.write_text("\n".join(urls))
     log.unlink(missing_ok=True)
-    argv = [sys.executable, "-m", "bench.bare", str(file), "--slots", str(SLOTS), "--downloads", str(DOWNLOADS)]
-    return Process([*argv, "--pause", *map(str, pause)], log=log)
+    argv: list[str | Path] = [client.python, client.program, file, "--slots", str(SLOTS), "--downloads", str(DOWNLOADS)]
+    argv += ["--pause", *map(str, pause), "--ca", servers.authorities]
+    return Process(argv, log=log)
 
 
 def _wait_for_lines(loop: Process, lines: int, seconds: float) -> None:

@@ -12,7 +12,7 @@ from bench import books, services
 from bench.costs import Meter, peak_mb
 from bench.runs import WORKERS, Run
 from bench.servers import Servers
-from bench.services import WORKER_PROCESSES, Service
+from bench.services import WORKER_PROCESSES, Posted, Service
 from config import Settings
 
 NO_PAUSE = {"GPU_PAUSE_MIN_SECONDS": "0", "GPU_PAUSE_MAX_SECONDS": "0"}
@@ -43,6 +43,10 @@ def warm_up(service: Service, urls: Sequence[str]) -> None:
 
 def measure(servers: Servers, service: Service, urls: Sequence[str], perimeter: int) -> Run:
     """One job of ``urls``, from its POST's answer to its finish. Raises BenchError where its books do not balance."""
+    return measure_job(servers, service, urls, perimeter)[0]
+
+
+def measure_job(servers: Servers, service: Service, urls: Sequence[str], perimeter: int) -> tuple[Run, Posted]:
     meter = Meter(service.pids)
     posted = service.submit(urls)
     working = Meter({})
@@ -51,7 +55,8 @@ def measure(servers: Servers, service: Service, urls: Sequence[str], perimeter: 
     books.check(servers.mariadb, posted.job_id, images=len(urls), perimeter=perimeter)
     seconds = finished_at - posted.answered_at
     slots_used = books.seconds_in_slots(servers.mariadb, posted.job_id) / seconds / SLOTS
-    return Run(len(urls), seconds, spent, max(map(peak_mb, service.pids[WORKERS])), busy, slots_used)
+    peak = max(map(peak_mb, service.pids[WORKERS]))
+    return Run(len(urls), seconds, spent, peak, busy, slots_used), posted
 
 
 def measure_single(service: Service, url: str) -> Single:

@@ -51,6 +51,11 @@ def test_short_form_measures_every_way_and_writes_the_page(programs: None, tmp_p
         assert re.search(rf"^\| {re.escape(question)} \| [\d.]+ / [\d.]+ \|$", text, re.MULTILINE), text
     for target in (
         "400 times (a)",
+        "with the pause: at least 0.95 of the bare limit",
+        "without it: at least 0.75 of the bare limit",
+        "over HTTPS",
+        "slots in use, from the first second",
+        "memory of a worker process",
         "bare insert of its rows",
         "plus its pause",
         "times `/live`",
@@ -58,6 +63,9 @@ def test_short_form_measures_every_way_and_writes_the_page(programs: None, tmp_p
         "of what bare sessions do on the same photos",
     ):
         assert re.search(rf"^\|.*{re.escape(target)}.*\| (met|\*\*missed\*\*) \|$", text, re.MULTILINE), text
+    for way in ("(b) ours, HTTPS", "(c) bare limit, HTTPS", "bare pycurl, http, no pause", "bare pycurl, https, no pause"):
+        assert re.search(rf"^\| {re.escape(way)} \| [1-9]", text, re.MULTILINE), text
+    assert (tmp_path / "slots.svg").read_text().startswith("<svg")
     assert "## What falls short, and why" in text
     assert "its figures mean nothing" in text
     assert list(temporary.iterdir()) == []
