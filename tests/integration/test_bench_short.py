@@ -63,7 +63,12 @@ def test_short_form_measures_every_way_and_writes_the_page(programs: None, tmp_p
         "of what bare sessions do on the same photos",
     ):
         assert re.search(rf"^\|.*{re.escape(target)}.*\| (met|\*\*missed\*\*) \|$", text, re.MULTILINE), text
-    for way in ("(b) ours, HTTPS", "(c) bare limit, HTTPS", "bare pycurl, http, no pause", "bare pycurl, https, no pause"):
+    for way in (
+        "(b) ours, HTTPS",
+        "(c) bare limit, HTTPS",
+        "bare pycurl, http, no pause",
+        "bare pycurl, https, no pause",
+    ):
         assert re.search(rf"^\| {re.escape(way)} \| [1-9]", text, re.MULTILINE), text
     assert (tmp_path / "slots.svg").read_text().startswith("<svg")
     assert "## What falls short, and why" in text
