@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import requests
+from flask_migrate import upgrade
 
+from app import create_app
 from app.storage import LocalStorage
+from config import Settings
 from testbed import processes
 from testbed.processes import wait_for
 from tests.integration import photos
@@ -113,3 +118,24 @@ def test_an_upload_that_breaks_off_leaves_nothing(web: processes.Process, port: 
         wait_for(lambda: stored(tmp_path), 20, what="a file")
     wait_for(lambda: stored(tmp_path) == 0, 20, what="the files to be removed")
     assert requests.get(f"http://127.0.0.1:{port}/image_batches?page=1&per_page=9", timeout=20).json() == []
+
+
+def measure(count: int) -> str:
+    """What a body of so many photos takes from a web process of its own."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, port = Path(name), processes.free_port()
+        env = {"DATABASE_URL": f"sqlite:///{folder}/large.db", "DATA_DIR": name, "UPLOAD_MAX_BYTES": str(10**11)}
+        app = create_app(Settings.from_env(env))
+        with app.app_context():
+            upgrade()
+        url = f"http://127.0.0.1:{port}/upload_image_batch"
+        with processes.web(env, folder / "web.log", port=port) as process:
+            requests.post(url, json=[photos.item()], timeout=60).raise_for_status()
+            before, sent = peak_mb(process), []
+            body = (sent.append(len(piece)) or piece for piece in pieces(count))
+            requests.post(url, data=body, timeout=3600).raise_for_status()
+            return f"{sum(sent) / 1e9:.2f} GB: peak {before:.0f} MB before, {peak_mb(process):.0f} MB after"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{measure(int(sys.argv[1]))}\n")
