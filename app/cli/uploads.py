@@ -90,8 +90,10 @@ class _Upload:
         files = size = 0
         for photo in _photos(folder):
             files, size = files + 1, size + photo.bytes
+        if not files:
+            return jobs
         with _progress() as progress:
-            task = progress.add_task(f"{files} files", total=size)
+            task = progress.add_task(f"{files} file{'' if files == 1 else 's'}", total=size)
             for batch in _batches(_photos(folder)):
                 job = self._send(batch, progress, task)
                 if job is not None:

@@ -105,7 +105,7 @@ def test_nothing_to_upload_ends_with_2(backend: object, port: int, tmp_path: Pat
     (tmp_path / "empty").mkdir()
     done = upload(port, tmp_path / "empty")
     assert (done.exit_code, done.stdout) == (2, "")
-    assert "there are no images in it" in done.stderr
+    assert done.stderr == f"Error: {tmp_path / 'empty'}: there are no images in it\n"
 
 
 def test_watch_follows_the_jobs(
