@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 
 from testbed.mariadb import MariaDB
-from testbed.processes import PROJECT, Process, free_port, is_listening, wait_for
+from testbed.processes import PROJECT, Process, free_port, wait_for
 from testbed.redis import Redis
 
 CLIENTS = int(os.environ.get("CLIENTS") or 16)
@@ -71,7 +71,7 @@ class Client(threading.Thread):
     def run(self) -> None:
         method, path, body, right = self._route
         headers = {"Content-Type": "application/json"} if body else {}
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=120)
         while time.monotonic() < self._until:
             begun = time.monotonic()
             connection.request(method, path, body, headers)
@@ -102,6 +102,19 @@ def server(kind: tuple[str, int, int], env: dict[str, str], port: int, log: Path
     return Process(argv, env=env, log=log)
 
 
+def has_started(process: Process, workers: int) -> bool:
+    """Whether all its processes have loaded the service: they are there, and compute no more."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    before = _ticks(children)
+    time.sleep(1)
+    return len(children) == workers and 0 < before == _ticks(children)
+
+
+def _ticks(pids: list[str]) -> int:
+    fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in pids]
+    return sum(int(each[11]) + int(each[12]) for each in fields)
+
+
 def main() -> int:
     found: defaultdict[tuple[tuple[str, int, int], str], Measured] = defaultdict(Measured)
     with ExitStack() as stack:
@@ -115,8 +128,8 @@ def main() -> int:
         for _ in range(ROUNDS):
             for kind in KINDS:
                 port = free_port()
-                with server(kind, env, port, folder / "web.log"):
-                    wait_for(partial(is_listening, port), 60, what="gunicorn")
+                with server(kind, env, port, folder / "web.log") as process:
+                    wait_for(partial(has_started, process, kind[1]), 120, what="gunicorn's processes", every=0.5)
                     for route in ("submit", "status"):
                         measure(port, route, seconds=1)  # each process loads what it needs
                         rate, milliseconds = measure(port, route)
