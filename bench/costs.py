@@ -80,6 +80,23 @@ def _machine() -> tuple[float, float]:
     return programs, programs + fields[INTERRUPTS] + fields[SOFT_INTERRUPTS]
 
 
+def resident_mb(leaders: Sequence[int]) -> float:
+    """Memory in MB of all processes in the sessions of these, what they share counted once (proc(5), smaps_rollup)."""
+    return sum(_proportional_kb(folder) for folder in Path("/proc").iterdir() if _is_in(folder, leaders)) * 1024 / 1e6
+
+
+def _is_in(folder: Path, leaders: Sequence[int]) -> bool:
+    try:
+        return folder.name.isdigit() and os.getsid(int(folder.name)) in leaders
+    except ProcessLookupError:
+        return False
+
+
+def _proportional_kb(folder: Path) -> int:
+    lines = (folder / "smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+
 def peak_mb(pid: int) -> float:
     """The most memory in MB (resident) that a process has had since its start."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()

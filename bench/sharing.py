@@ -169,8 +169,13 @@ class _Run:
         self._folder = started.folder
         self._plan = plan
         self._album = album
-        self._owners = owners
+        self._keepers = owners
         self._pause = float(plan.settings.get("GPU_PAUSE_MAX_SECONDS", "0.4"))
+
+    @property
+    def _owners(self) -> Sequence[Service]:
+        """With connections of their own: those that were idle for long may just be closed by the server."""
+        return [owner.copy() for owner in self._keepers]
 
     def warm_up(self) -> None:
         self._rate(self._owners[0], self._plan.healthy)
@@ -180,6 +185,7 @@ class _Run:
 
     def _rate(self, owner: Service, images: int) -> float:
         """Images a second of a job of its own."""
+        owner = owner.copy()
         posted = owner.submit(self._urls(images))
         finished_at = owner.wait_until_done(posted, images)
         if self._settled(posted, "done") != images:
@@ -204,7 +210,7 @@ class _Run:
             big = first.submit(self._urls(self._plan.big))
             self._wait_for_images(big, 1)
             singles = [self._single(owner) for _ in range(self._plan.singles)]
-            first.cancel(big)
+            first.copy().cancel(big)
             found = f"{statistics.median(singles):.2f} s, {max(singles):.2f} s at most"
             _tell(f"single of {name}: {found}")
             what = f"a job of 1 image of {name} beside one of {self._plan.big:,}"
@@ -228,8 +234,8 @@ class _Run:
         after = self._settled(one), self._settled(other)
         if after[0] + part > self._plan.big:
             raise BenchError("the large jobs are too small for this machine: nothing is left of one to compare with")
-        first.cancel(one)
-        second.cancel(other)
+        for owner, posted in ((first, one), (second, other)):
+            owner.copy().cancel(posted)
         share = (after[1] - before[1]) / (after[1] - before[1] + after[0] - before[0])
         _tell(f"share: {share:.2f}")
         return share

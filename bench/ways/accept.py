@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Table, create_engine, func, insert, select
 
 from app.models import Base
 from bench import services
-from bench.costs import Meter
+from bench.costs import Meter, resident_mb
 from bench.runs import MARIADB, WEB
 from bench.servers import DATABASE, Servers
 from bench.services import Service
@@ -32,6 +32,7 @@ class Accepted:
     web_seconds: float
     mariadb_seconds: float
     insert_seconds: float
+    web_mb: float  # memory of the web processes, resident, once it was answered
 
 
 def measure(servers: Servers, urls: Sequence[str], rounds: int) -> list[Accepted]:
@@ -57,7 +58,8 @@ def _measure(service: Service, connection: Connection, urls: Sequence[str]) -> A
         connection.execute(insert(table), rows)
     connection.commit()
     insert_seconds = time.monotonic() - started
-    return Accepted(posted.answered_at - posted.posted_at, cpu[WEB], cpu[MARIADB], insert_seconds)
+    seconds = posted.answered_at - posted.posted_at
+    return Accepted(seconds, cpu[WEB], cpu[MARIADB], insert_seconds, resident_mb(service.pids[WEB]))
 
 
 def _rows_of(connection: Connection, job_id: int) -> tuple[dict[str, Any], list[tuple[Table, Rows]]]:
