@@ -20,6 +20,7 @@ IN_A_LIST = 20
 IN_A_FOLDER = 4
 WAIT_SECONDS = 60.0
 POLL_SECONDS = 0.1
+MOST_SHOWN = 72  # characters of a result: a line of a usual terminal beside the processors' names
 
 
 def show(console: Console, service: Service, photos: Sequence[Path], host: str) -> None:
@@ -36,12 +37,8 @@ def _show_batch(console: Console, service: Service, photos: Sequence[Path]) -> N
     job = service.post("/upload_image_batch", items)["job_id"]
     _expect(_ended(service, job)["status"] == "completed", "the batch of the cameras did not complete")
     found = service.get("/image_batches", page=1, per_page=10, camera_id="entrance-2")[0]["images"]
-    console.print(
-        f"  POST /upload_image_batch  ->  job {job}: {len(photos)} photos that cameras sent, all of them read"
-    )
-    console.print(
-        f"  GET /image_batches?camera_id=entrance-2  ->  {len(found)} of them, the first {found[0]['file_path']}"
-    )
+    console.print(f"  POST /upload_image_batch  ->  job {job}: {len(photos)} photos of cameras, all of them read")
+    console.print(f"  GET /image_batches?camera_id=entrance-2  ->  {len(found)} of them")
 
 
 def _item(photo: Path, camera: str) -> dict[str, str]:
@@ -58,8 +55,8 @@ def _show_manifest(console: Console, service: Service, urls: Sequence[str], miss
     _expect(len(entries) == len(rows) and "error" in last, "the manifest's answer lacks something")
     info = entries["0"]["image_info"]
     size = f"{info['image_dimension'][0]}x{info['image_dimension'][1]} {info['image_format']}"
-    console.print(f"  POST /api/v1/images_info/  ->  {len(rows)} rows of a list: the first is {size}, ", end="")
-    console.print(f"the last says: {last['error']}")
+    console.print(f"  POST /api/v1/images_info/  ->  {len(rows)} rows: the first is {size}, the last says:")
+    console.print(f"    {last['error']}")
 
 
 def _show_folder(console: Console, service: Service, photos: Sequence[Path]) -> None:
@@ -71,8 +68,8 @@ def _show_folder(console: Console, service: Service, photos: Sequence[Path]) -> 
     while (answer := service.call("GET", results)).status_code != 200:
         _expect(time.monotonic() < deadline, f"the photos of the folder were not ready in {WAIT_SECONDS:g} s")
         time.sleep(POLL_SECONDS)
-    console.print(f"  POST /upload, POST /process_redis  ->  {len(photos)} photos of a folder: ", end="")
-    console.print(f"a zip of {len(answer.content) / 1000:,.0f} kB with what was found on them, at {results}")
+    console.print(f"  POST /upload, POST /process_redis  ->  {len(photos)} photos of a folder, as a zip of ", end="")
+    console.print(f"{len(answer.content) / 1000:,.0f} kB at\n    {results}")
 
 
 def _show_single(console: Console, service: Service, photo: Path) -> None:
@@ -80,11 +77,12 @@ def _show_single(console: Console, service: Service, photo: Path) -> None:
     found = answer["result"]
     _expect(not found["errors"], f"a processor failed: {found['errors']}")
     title = f"  POST /images  ->  {photo.name}, and what each processor says of it:"
-    table = Table("Processor", title=title, title_justify="left")
-    table.add_column("Result", no_wrap=True, overflow="ellipsis")
+    table = Table("Processor", "Result", title=title, title_justify="left")
     for name, result in found.items():
         if name != "errors":
-            table.add_row(name, Text(json.dumps(result, ensure_ascii=False)))
+            text = Text(json.dumps(result, ensure_ascii=False))
+            text.truncate(MOST_SHOWN, overflow="ellipsis")
+            table.add_row(name, text)
     console.print(table)
 
 
