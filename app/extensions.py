@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from celery import Celery, Task
 from flask import Flask, current_app
-from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from kombu import Queue
 from kombu.transport import redis as redis_transport
@@ -16,15 +15,20 @@ from werkzeug.local import LocalProxy
 
 from app import broker, processors
 from app.errors import SettingError
+from app.later import Later
 from app.models import Base, JobSource
 from app.storage import Credentials, Prefix, Storage, open_storage
 from config import Settings
+
+if TYPE_CHECKING:
+    import flask_migrate
+else:
+    flask_migrate = Later("flask_migrate")
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 
 # Objects stay readable after the commit: handlers shape their answers from them.
 db = SQLAlchemy(metadata=Base.metadata, session_options={"expire_on_commit": False})
-migrate = Migrate(directory=str(MIGRATIONS))
 celery = Celery("imagejobs")
 settings = cast(Settings, LocalProxy(lambda: current_app.config["SETTINGS"]))
 storage = cast(Storage, LocalProxy(lambda: current_app.extensions["storage"]))
@@ -36,10 +40,14 @@ def init_database(app: Flask, options: Settings) -> None:
     is_sqlite = make_url(options.database_url).get_backend_name() == "sqlite"
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = _sqlite_options(options) if is_sqlite else _mysql_options()
     db.init_app(app)
-    migrate.init_app(app, db, render_as_batch=True)
     if is_sqlite:
         with app.app_context():
             _serialise_writers(db.engine)
+
+
+def init_migrations(app: Flask) -> None:
+    """Have ``flask db`` and ``flask_migrate`` find the migrations; workers never migrate, and do not load Alembic."""
+    flask_migrate.Migrate(app, db, str(MIGRATIONS), render_as_batch=True)
 
 
 def _mysql_options() -> dict[str, Any]:

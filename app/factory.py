@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from app import runtime
+from app import extensions, runtime
 from app.web import (
     auth,
     batches,
@@ -46,6 +46,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or Settings.from_env()
     app = Api(__name__, closed=doors.closed(settings))
     runtime.bind(app, settings)
+    extensions.init_migrations(app)
     app.config["MAX_CONTENT_LENGTH"] = settings.BODY_MAX_BYTES
     app.request_class = bodies.WholeRequest
     # Both slash forms are answered, and none by a redirect, which a client's POST would not survive.

@@ -19,13 +19,14 @@ import time
 import warnings
 from typing import Any, cast
 
+import numpy  # noqa: F401 - as ``detection``: loaded now and not within the first image's limits
 from PIL import Image
 
 from app import lifelines
 from app.decoding import wire
 from app.decoding.options import NOTE_BYTES, WALL_FACTOR
 from app.errors import DecodeError
-from app.processors import contract, running
+from app.processors import contract, detection, running  # noqa: F401
 from app.processors.codes import OUT_OF_MEMORY
 from app.processors.image_file import DecodeLimits
 from app.processors.running import Worked

@@ -30,13 +30,14 @@ from typing import Any
 import structlog
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from flask import current_app
 from flask_migrate import upgrade
 from sqlalchemy import Date, DateTime, Table, func, insert, inspect, select
 from sqlalchemy.orm import Session
 
 from app.domain import transactions
 from app.errors import BackupError, StoredFileMissingError
-from app.extensions import MIGRATIONS, db, storage
+from app.extensions import MIGRATIONS, db, init_migrations, storage
 from app.models import StorageMark, Total, Worker
 from app.sql import db_now
 from app.storage import ANY_TYPE
@@ -103,6 +104,7 @@ def restore(backup: Path) -> Manifest:
         if _sha256(_table_file(backup, name)) != digest:
             raise BackupError(f"{name}.jsonl.gz is not what was saved")
     _expect_empty()
+    init_migrations(current_app)
     upgrade()
     # What migrations put there themselves is in the backup too.
     transactions.run(lambda session: [session.execute(table.delete()) for table in reversed(_tables())])

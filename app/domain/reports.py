@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from sqlalchemy import and_, or_, select, update
@@ -23,15 +23,20 @@ from app.domain.files import StoredFile
 from app.domain.leases import Lease
 from app.errors import ConflictError, ImageError, NotFoundError, StorageError, StoredFileMissingError
 from app.extensions import settings, storage
+from app.later import Later
 from app.models import Image, ImageState, Job, JobState, Report, ReportState, Upload
 from app.processors import DecodeLimits, detector, exif
-from app.reports import archives, drawing, tables
+from app.reports import archives
 from app.reports.archives import Entry
 from app.reports.fonts import Fonts
 from app.reports.rows import Photo, file_name
-from app.reports.workbooks import Workbook
 from app.sql import db_now
 from app.storage import new_key
+
+if TYPE_CHECKING:
+    from app.reports import drawing, tables, workbooks
+else:
+    drawing, tables, workbooks = map(Later, ("app.reports.drawing", "app.reports.tables", "app.reports.workbooks"))
 
 log = structlog.get_logger()
 
@@ -277,7 +282,7 @@ class _Builder:
         return storage.put(key, pieces, content_type=TYPES[ending]).bytes
 
     def _write_workbook(self, path: Path) -> None:
-        book = Workbook(path, self._report.name)
+        book = workbooks.Workbook(path, self._report.name)
         for photo in self._photos():
             book.add(photo)
         book.close()

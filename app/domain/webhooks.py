@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, delete, func, insert, select
 from sqlalchemy.orm import Session
@@ -13,9 +14,14 @@ from app.domain import access, cursors, idempotency, outbox, transactions
 from app.domain.idempotency import Idempotency
 from app.errors import ConflictError, FetchError, InvalidRequestError, NotFoundError
 from app.extensions import settings
-from app.fetching.posts import check_receiver, host_of
+from app.later import Later
 from app.models import ALL_JOBS, Webhook
 from app.sql import db_now
+
+if TYPE_CHECKING:
+    from app.fetching import posts
+else:
+    posts = Later("app.fetching.posts")
 
 # Each is a row more for every event.
 MOST_SUBSCRIPTIONS = 20
@@ -47,7 +53,7 @@ class Change:
 def check(url: str, field: str) -> None:
     """Refuse an address that can be seen to be of no use. Raises InvalidRequestError, which names ``field``."""
     try:
-        check_receiver(url, settings.allowed_networks, settings.FETCH_MAX_URL_BYTES)
+        posts.check_receiver(url, settings.allowed_networks, settings.FETCH_MAX_URL_BYTES)
     except FetchError as error:
         raise InvalidRequestError(f"{field}: {error.message[0].lower()}{error.message[1:].rstrip('.')}") from error
 
@@ -89,7 +95,7 @@ def _insert(session: Session, new: NewWebhook, job_id: int) -> int:
         "owner_id": access.current().owner_id,
         "job_id": job_id,
         "url": new.url,
-        "host": host_of(new.url, settings.FETCH_MAX_URL_BYTES),
+        "host": posts.host_of(new.url, settings.FETCH_MAX_URL_BYTES),
         "secret": new.secret or signatures.new_secret(),
         "events": ",".join(new.events),
         "is_enabled": new.is_enabled,
@@ -127,7 +133,7 @@ def _change(session: Session, webhook_id: int, wanted: Change) -> Webhook:
     """Row lock: the webhook."""
     webhook = load(session, webhook_id, is_locked=True)
     if wanted.url is not None:
-        webhook.url, webhook.host = wanted.url, host_of(wanted.url, settings.FETCH_MAX_URL_BYTES)
+        webhook.url, webhook.host = wanted.url, posts.host_of(wanted.url, settings.FETCH_MAX_URL_BYTES)
     if wanted.events is not None:
         webhook.events = ",".join(wanted.events)
     if wanted.description is not None:

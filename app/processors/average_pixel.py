@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING
 
+from app.later import Later
 from app.processors import pixels
 from app.processors.image_file import ImageFile
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = Later("numpy")
 
 NAME = "Average Pixel Value"
 VERSION = "1"

@@ -6,11 +6,17 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from app.later import Later
 from app.processors import pixels
-from app.processors.detection import Model, Picture
 from app.processors.image_file import ImageFile
+
+if TYPE_CHECKING:
+    from app.processors import detection
+    from app.processors.detection import Model, Picture
+else:
+    detection = Later("app.processors.detection")
 
 NAME = "detector"
 VERSION = "1"
@@ -46,7 +52,7 @@ class _Opened:
     def model(self) -> tuple[Model, DetectorOptions]:
         with self._opening:
             if self._model is None:
-                self._model = Model(self._options.model, threads=self._options.threads)
+                self._model = detection.Model(self._options.model, threads=self._options.threads)
             return self._model, self._options
 
 

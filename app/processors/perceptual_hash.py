@@ -8,11 +8,19 @@ differ; up to about 10 is usual for the same photo.
 
 from __future__ import annotations
 
-import numpy as np
+from functools import cache
+from typing import TYPE_CHECKING
+
 from PIL import Image
 
+from app.later import Later
 from app.processors import pixels
 from app.processors.image_file import ImageFile
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = Later("numpy")
 
 NAME = "perceptual_hash"
 VERSION = "1"
@@ -20,14 +28,18 @@ NEEDS = "pixels"
 
 SAMPLES = 32
 KEPT = 8
+
+
 # Row k of the DCT-II without its scaling factors, which the comparison would not see but for the first row and column.
-_DCT = 2 * np.cos(np.pi * np.outer(np.arange(SAMPLES), 2 * np.arange(SAMPLES) + 1) / (2 * SAMPLES))
+@cache
+def _dct() -> np.ndarray:
+    return 2 * np.cos(np.pi * np.outer(np.arange(SAMPLES), 2 * np.arange(SAMPLES) + 1) / (2 * SAMPLES))
 
 
 def execute(img_obj: ImageFile) -> dict[str, str]:
     """``hash``: 16 hexadecimal digits."""
     small = pixels.grey(img_obj).resize((SAMPLES, SAMPLES), Image.Resampling.LANCZOS)
-    low = (_DCT @ np.asarray(small, np.float64) @ _DCT.T)[:KEPT, :KEPT]
+    low = (_dct() @ np.asarray(small, np.float64) @ _dct().T)[:KEPT, :KEPT]
     bits = np.packbits(low > np.median(low))
     return {"algorithm": "phash-dct-8x8", "hash": bits.tobytes().hex()}
 

@@ -6,10 +6,17 @@ image of ``img_obj`` itself is never changed, since the next processor is given 
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING
+
 from PIL import ExifTags, Image
 
+from app.later import Later
 from app.processors.image_file import ImageFile
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = Later("numpy")
 
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 ONE_CHANNEL = ("1", "L", "LA", "La")

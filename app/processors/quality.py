@@ -6,13 +6,18 @@ that a figure means the same for a phone's 12 megapixels as for a webcam's one.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from PIL import Image
 
+from app.later import Later
 from app.processors import pixels
 from app.processors.image_file import ImageFile
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = Later("numpy")
 
 NAME = "quality"
 VERSION = "1"

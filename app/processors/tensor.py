@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from PIL import Image
 
+from app.later import Later
 from app.processors import pixels
 from app.processors.image_file import ImageFile
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = Later("numpy")
 
 NAME = "tensor"
 VERSION = "1"

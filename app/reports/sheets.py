@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from xlsxwriter import Workbook
+from app.later import Later
+
+if TYPE_CHECKING:
+    import xlsxwriter
+else:
+    xlsxwriter = Later("xlsxwriter")
 
 Row = Sequence[Any]
 # What a sheet of Excel's can hold, the titles included.
@@ -21,7 +26,7 @@ def write(path: Path, titles: Sequence[str], rows: Iterable[Row]) -> None:
     """
     name = path.stem
     options = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
-    with Workbook(path, options | {"tmpdir": str(path.parent)}) as book:
+    with xlsxwriter.Workbook(path, options | {"tmpdir": str(path.parent)}) as book:
         bold = book.add_format({"bold": True})
         sheet: Any = None
         line = sheets = 0
@@ -35,7 +40,7 @@ def write(path: Path, titles: Sequence[str], rows: Iterable[Row]) -> None:
             _sheet(book, name, titles, bold)
 
 
-def _sheet(book: Workbook, name: str, titles: Sequence[str], bold: Any) -> Any:
+def _sheet(book: xlsxwriter.Workbook, name: str, titles: Sequence[str], bold: Any) -> Any:
     sheet = book.add_worksheet(name)
     sheet.freeze_panes(1, 0)
     sheet.write_row(0, 0, titles, bold)

@@ -9,16 +9,20 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-import obstore
-from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
-from obstore.store import S3Store
-
 from app.errors import StorageError, StoredFileMissingError
+from app.later import Later
 from app.storage import keys
 from app.storage.files import ANY_TYPE, READ_BYTES, Stat, Storage, Stored
+
+if TYPE_CHECKING:
+    import obstore
+    from obstore import exceptions
+    from obstore import store as stores
+else:
+    obstore, exceptions, stores = map(Later, ("obstore", "obstore.exceptions", "obstore.store"))
 
 # Smaller files go up in one request; larger ones in parts of this size, a few at once.
 PART_BYTES = 8 * 1024 * 1024
@@ -70,7 +74,7 @@ class S3Storage(Storage):
         self._prefix = unquote(self._parts.path).strip("/")
         self._credentials = credentials
         self._opening = threading.Lock()
-        self._stores: dict[str, S3Store] = {}
+        self._stores: dict[str, stores.S3Store] = {}
         self._pid: int | None = None
 
     @property
@@ -150,7 +154,7 @@ class S3Storage(Storage):
 
     def _store(
         self, purpose: str = "files", client: dict[str, Any] = REQUEST_OPTIONS, retry: dict[str, Any] = RETRY
-    ) -> S3Store:
+    ) -> stores.S3Store:
         """The client of this process, made at its first use."""
         with self._opening:
             if self._pid not in (None, os.getpid()):
@@ -161,11 +165,11 @@ class S3Storage(Storage):
                 self._stores[purpose] = self._connect(client, retry)
             return self._stores[purpose]
 
-    def _connect(self, client: Any, retry: Any) -> S3Store:
+    def _connect(self, client: Any, retry: Any) -> stores.S3Store:
         options: Any = {"region": REGION} | dict(parse_qsl(self._parts.query)) | self._credentials.as_options()
         is_plain = options.get("endpoint", "").startswith("http://")
         with _translated():
-            return S3Store(
+            return stores.S3Store(
                 self._parts.netloc,
                 prefix=self._prefix or None,
                 client_options={**client, "allow_http": is_plain},
@@ -237,8 +241,8 @@ def _translated() -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise StoredFileMissingError from error
-    except (PermissionDeniedError, UnauthenticatedError) as error:
+    except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
         raise StorageError("The file could not be stored or read: the S3 server refuses the account.") from error
-    except (BaseError, OSError) as error:
+    except (exceptions.BaseError, OSError) as error:
         # obstore's own words hold addresses and parts of requests: they stay in the log's traceback.
         raise StorageError("The file could not be stored or read: the S3 server does not do it now.") from error
