@@ -10,6 +10,7 @@ import sys
 
 from celery.signals import worker_init, worker_shutdown, worker_shutting_down
 
+from app import monochrome  # noqa: F401 - before structlog
 from app.domain import builder, images
 from app.errors import OtherStorageError, SettingError
 from app.extensions import celery

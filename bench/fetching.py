@@ -41,13 +41,13 @@ class Fetching:
     sizes: Sizes
     secure: dict[str, Series] = field(default_factory=lambda: {way: Series(way) for way in (SECURE, BARE_SECURE)})
     clients: dict[tuple[str, str], Series] = field(default_factory=dict)  # by client and scheme
-    rivals: dict[int, Series] = field(default_factory=dict)  # img2dataset by its threads; empty where not installed
+    rivals: dict[int, Series] = field(default_factory=dict)  # img2dataset by its best threads; none: not installed
     timelines: list[Timeline] = field(default_factory=list)
     peaks: list[float] = field(default_factory=list)  # MB of one worker process, after each of its jobs
 
     @property
     def best_rival(self) -> Series | None:
-        return max(self.rivals.values(), key=lambda series: series.rate, default=None)
+        return next(iter(self.rivals.values()), None)
 
 
 class Chapter:
@@ -100,7 +100,7 @@ class Chapter:
         for threads in img2dataset.THREADS:
             self._measure_rival(threads, self._sizes.rival // 2)
         best = max(self._found.rivals, key=lambda threads: self._found.rivals[threads].rate)
-        self._found.rivals[best].runs.clear()
+        self._found.rivals.clear()
         for _ in range(self._rounds):
             self._measure_rival(best, self._sizes.rival)
 
