@@ -52,9 +52,9 @@ FULL = Plan(
     no_pause_images=30_000,
     warm_images=2_000,
     singles=20,
-    fetching=fetching.Sizes(secure=10_000, client=10_000, rival=2_000, slots=30_000, memory=10_000, memory_jobs=10),
+    fetching=fetching.Sizes(secure=10_000, client=10_000, rival=1_000, slots=30_000, memory=10_000, memory_jobs=10),
     reading=Sizes(visits=(10_000, 1_000_000), asked=200),
-    detected=600,
+    detected=300,
 )
 SHORT = Plan(
     WEIGHTS[1:],
