@@ -126,6 +126,7 @@ def test_a_database_that_is_down_is_503_and_comes_back(service: Callable[..., Fl
             client.get("/health"),
             client.get(f"/api/status?jobid={job}"),
             client.get("/api/visits?area=1"),
+            client.get("/image_batches?page=1&per_page=100"),  # which is streamed
             client.post("/api/submit/", json=hands.body()),
         ):
             assert answer.status_code == 503
