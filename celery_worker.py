@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 
 from celery.signals import worker_init, worker_shutdown, worker_shutting_down
+from celery.worker.consumer import Gossip, Mingle
 
 from app import monochrome  # noqa: F401 - before structlog
 from app.domain import builder, images
@@ -21,6 +22,9 @@ try:
 except SettingError as error:
     sys.exit(f"imagejobs: {error}")
 app = celery
+# Workers have nothing to say to each other, and the receiver of their gossip leaves two sockets open each time that the
+# broker is lost (celery 5.7). Here and not as options of the command, since everybody would have to know them.
+Gossip.compatible_transports = Mingle.compatible_transports = frozenset()
 __all__ = ["app", "celery", "flask_app"]
 
 
