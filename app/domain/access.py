@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any
 
 from flask import g, has_request_context
-from sqlalchemy import ColumnElement, true
+from sqlalchemy import ColumnElement, false, true
 
 from app.models import Job
 
@@ -88,5 +88,7 @@ def acting_as(caller: Caller) -> Iterator[None]:
 def is_visible(owned: Any = Job) -> ColumnElement[bool]:
     """The condition that a row of ``owned``, a table with an owner_id, is the caller's to see."""
     caller = current()
-    # A comparison with NULL is never true: who has no owner and does not see all sees nothing.
-    return true() if caller.sees_all else owned.owner_id == caller.owner_id
+    if caller.sees_all:
+        return true()
+    # With NULL it would become IS NULL, which is what belongs to nobody.
+    return false() if caller.owner_id is None else owned.owner_id == caller.owner_id

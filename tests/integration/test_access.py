@@ -151,3 +151,14 @@ def test_an_owners_visits_are_read_along_their_own_index(app: Flask, job: int, b
                 plan = connection.exec_driver_sql(f"EXPLAIN {statement}", parameters).mappings().all()
                 assert "ix_visits_owner_store" in [step["key"] for step in plan]
                 assert not any("filesort" in (step["Extra"] or "") for step in plan)
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+def test_who_owns_nothing_does_not_see_what_belongs_to_nobody(app: Flask, client: FlaskClient) -> None:
+    hands.add_stores(app)
+    job = hands.submit(client, hands.visit(images=1))
+    with app.app_context(), access.acting_as(access.STRANGER):
+        found, _ = jobs.find(jobs.JobFilter(), cursor=None, per_page=10)
+        assert found == []
+        with pytest.raises(NotFoundError):
+            jobs.load(db.session(), job)
