@@ -23,7 +23,7 @@ from app.storage import Storage
 from testbed.processes import PROJECT
 from tests.integration.hands import expect_books_balanced
 from tests.odd import model
-from tests.odd.worker import ODD
+from tests.odd.table import ODD
 
 INFO = {"info": {"version": "1", "result": {"image_size": 9}}}
 MEASURES: dict[str, Any] = {"width": 8, "height": 6, "perimeter": 28, "format": "PNG", "bytes": 90, "seconds": 0.1}

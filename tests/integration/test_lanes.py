@@ -24,7 +24,7 @@ from testbed.processes import Process, wait_for
 from testbed.scripted import ScriptedServer
 from tests.integration.hands import add_stores, expect_books_balanced, submit, visit
 from tests.integration.test_workers import good, status, wait_until_settled
-from tests.odd.worker import ODD
+from tests.odd.table import ODD
 
 StartWorker = Callable[..., Process]
 SMALL = {"SLOTS": "20", "CHUNK_SIZE": "20", "DECODE_PROCESSES": "1", "DECODE_TIMEOUT_SECONDS": "100"}

@@ -22,7 +22,7 @@ from app.processors import contract
 from demo.host import Host
 from testbed.processes import Process, is_running, wait_for
 from tests.integration.hands import add_stores, expect_books_balanced, submit, visit
-from tests.odd.worker import ODD
+from tests.odd.table import ODD
 
 SETTLED_SECONDS = 90
 ODD_WORKER = "tests.odd.worker"

@@ -2,9 +2,8 @@
 
 from app import processors
 from app.processors import contract
-from tests.odd import crash, eat, hang, kill, model, talk, wait, wait_aside
+from tests.odd.table import ODD
 
-ODD = (crash, eat, hang, kill, model, talk, wait, wait_aside)
 processors.BY_NAME = contract.by_name((*processors.REGISTERED, *ODD))
 
 from celery_worker import app, celery, flask_app  # noqa: E402

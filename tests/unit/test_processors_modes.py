@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.processors import BY_NAME, ImageFile, perceptual_hash
+from app.processors import REGISTERED, ImageFile, perceptual_hash
 from app.processors.jsonable import text_of
 from tests.pictures import image_file, photo
 
@@ -46,7 +46,7 @@ def file_in_mode(mode: str) -> ImageFile:
 
 @pytest.mark.parametrize("mode", GREY + COLOUR)
 def test_every_processor_reads_every_mode(mode: str) -> None:
-    results: dict[str, Any] = {name: processor.execute(file_in_mode(mode)) for name, processor in BY_NAME.items()}
+    results: dict[str, Any] = {each.NAME: each.execute(file_in_mode(mode)) for each in REGISTERED}
     assert all(text_of(result) for result in results.values())
     assert results["perimeter"]["perimeter"] == 2 * sum(SIZE)
     assert results["info"]["image_mode"] == mode
