@@ -144,7 +144,8 @@ def _let_in(mariadb: MariaDB) -> None:
 
 def _serve(images: Host, folder: Path) -> Process:
     """nginx with the pictures, on its host."""
-    site = FILES.format(port=IMAGES_PORT, root=folder / "root").replace("127.0.0.1", images.address)
+    site = FILES.format(port=IMAGES_PORT, root=folder / "root", folder=folder, secure="")
+    site = site.replace("127.0.0.1", images.address)
     options = {"as_root": "user root;", "folder": folder, "workers": 1}
     (folder / "nginx.conf").write_text(CONFIG.format(**options, site=site))
     argv = [program("nginx"), "-p", str(folder), "-e", "stderr", "-c", str(folder / "nginx.conf")]

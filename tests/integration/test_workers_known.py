@@ -29,7 +29,7 @@ STUCK_WORKER = """
 import sys, threading
 from app.domain import pump, workers
 from app.processors import perimeter
-perimeter.execute = lambda image: threading.Event().wait()
+perimeter.execute = perimeter.glance = lambda *image, **limits: threading.Event().wait()
 pump.BEAT_SECONDS = workers.BEAT_SECONDS = 0.5
 pump.Progress = lambda most_seconds: workers.Progress(2.0)
 from celery.__main__ import main

@@ -103,7 +103,7 @@ class ExportPath(Request):
 
 
 class WebhooksQuery(Request):
-    job: int | None = Field(None, ge=1, description="The callback of this job, in place of subscriptions.")
+    job: RowNumber | None = Field(None, description="The callback of this job, in place of subscriptions.")
     cursor: str | None = None
 
 
