@@ -69,6 +69,8 @@ def is_running(pid: int) -> bool:
     stat = Path(f"/proc/{pid}/stat")
     try:
         return stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    except ProcessLookupError:
+        return False  # it ended between the opening and the reading
     except FileNotFoundError:
         return not Path("/proc/self/stat").exists()
 
