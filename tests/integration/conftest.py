@@ -13,12 +13,14 @@ import pytest
 from flask import Flask
 from PIL import Image
 
-from app import broker
+from app import broker, processors
 from app.extensions import db
+from app.processors import contract
 from demo.host import Host
 from testbed import processes
 from testbed.processes import Process
 from tests.conftest import Backend
+from tests.odd.table import ODD
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +33,12 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "page.jpg").write_text("<html><body>moved</body></html>")
     (folder / "cut.jpg").write_bytes((folder / "good0.jpg").read_bytes()[:20])
     return folder
+
+
+@pytest.fixture
+def odd(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The doors of this test know the odd processors too."""
+    monkeypatch.setattr(processors, "BY_NAME", contract.by_name((*processors.REGISTERED, *ODD)))
 
 
 @pytest.fixture

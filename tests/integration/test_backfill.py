@@ -13,25 +13,19 @@ from flask import Flask
 from flask.testing import FlaskClient
 from PIL import Image as Picture
 
-from app import processors
 from app.domain import backfills, jobs
 from app.domain.jobs import NewImage, NewJob
 from app.errors import InvalidRequestError
 from app.models import ImageState, JobSource
-from app.processors import contract
 from app.storage import Storage
 from testbed.processes import PROJECT
 from tests.integration.hands import expect_books_balanced
 from tests.odd import model
-from tests.odd.table import ODD
 
 INFO = {"info": {"version": "1", "result": {"image_size": 9}}}
 MEASURES: dict[str, Any] = {"width": 8, "height": 6, "perimeter": 28, "format": "PNG", "bytes": 90, "seconds": 0.1}
 
-
-@pytest.fixture(autouse=True)
-def odd(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processors, "BY_NAME", contract.by_name((*processors.REGISTERED, *ODD)))
+pytestmark = pytest.mark.usefixtures("odd")
 
 
 def picture(pixel: int) -> bytes:

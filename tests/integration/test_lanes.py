@@ -12,28 +12,20 @@ from PIL import Image as Picture
 from PIL.PngImagePlugin import PngInfo
 from sqlalchemy import select
 
-from app import processors, queues
+from app import queues
 from app.domain import claims, jobs, recover, transactions
 from app.domain.claims import Only, Room
 from app.domain.jobs import NewImage, NewJob
 from app.errors import SettingError
 from app.models import Chunk, Job, JobSource, JobState
-from app.processors import contract
 from demo.host import Host
 from testbed.processes import Process, wait_for
 from testbed.scripted import ScriptedServer
 from tests.integration.hands import add_stores, expect_books_balanced, submit, visit
 from tests.integration.test_workers import good, status, wait_until_settled
-from tests.odd.table import ODD
 
 StartWorker = Callable[..., Process]
 SMALL = {"SLOTS": "20", "CHUNK_SIZE": "20", "DECODE_PROCESSES": "1", "DECODE_TIMEOUT_SECONDS": "100"}
-
-
-@pytest.fixture
-def odd(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The doors of this test know the odd processors too."""
-    monkeypatch.setattr(processors, "BY_NAME", contract.by_name((*processors.REGISTERED, *ODD)))
 
 
 @pytest.fixture

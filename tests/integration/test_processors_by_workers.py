@@ -14,25 +14,16 @@ from flask.testing import FlaskClient
 from PIL import Image as Picture
 from sqlalchemy import select
 
-from app import processors
 from app.domain import jobs, transactions
 from app.domain.jobs import NewImage, NewJob
 from app.models import Image, JobSource
-from app.processors import contract
 from demo.host import Host
 from testbed.processes import Process, is_running, wait_for
 from tests.integration.hands import add_stores, expect_books_balanced, submit, visit
-from tests.odd.table import ODD
 
 SETTLED_SECONDS = 90
 ODD_WORKER = "tests.odd.worker"
 QUICK = {"DECODE_TIMEOUT_SECONDS": "1", "DECODE_MAX_MEMORY_MB": "600"}
-
-
-@pytest.fixture
-def odd(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The doors of this test know the odd processors too."""
-    monkeypatch.setattr(processors, "BY_NAME", contract.by_name((*processors.REGISTERED, *ODD)))
 
 
 @pytest.fixture
