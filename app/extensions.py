@@ -13,7 +13,7 @@ from kombu.transport import redis as redis_transport
 from sqlalchemy import Engine, event, make_url
 from werkzeug.local import LocalProxy
 
-from app import broker, processors
+from app import broker, handshakes, processors
 from app.errors import SettingError
 from app.later import Later
 from app.models import Base, JobSource
@@ -37,6 +37,7 @@ storage = cast(Storage, LocalProxy(lambda: current_app.extensions["storage"]))
 def init_database(app: Flask, options: Settings) -> None:
     """Bind the database to ``app``; nothing connects before the first use."""
     app.config["SQLALCHEMY_DATABASE_URI"] = options.database_url
+    handshakes.load_when_needed()
     is_sqlite = make_url(options.database_url).get_backend_name() == "sqlite"
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = _sqlite_options(options) if is_sqlite else _mysql_options()
     db.init_app(app)

@@ -10,11 +10,26 @@ import json
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, ColumnElement, Integer, and_, func, or_, select, tuple_, update
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    ColumnElement,
+    Executable,
+    Float,
+    Integer,
+    String,
+    and_,
+    bindparam,
+    func,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -67,9 +82,8 @@ class Wanted:
 MEASURES = Wanted()
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
-    """One image to be worked on."""
+class Work(NamedTuple):
+    """One image to be worked on. A tuple: thousands a second are made, a frozen dataclass takes four times as long."""
 
     job_id: int
     seq: int
@@ -107,6 +121,10 @@ class Room:
         if not wanted.is_slow:
             return self.images
         return self.slow_images if wanted.lane == contract.PLAIN else self.lanes.get(wanted.lane, self.slow_images)
+
+    def at_most(self, images: int) -> Room:
+        """The same for no more than so many images."""
+        return replace(self, images=min(self.images, images), slow_images=min(self.slow_images, images))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +173,24 @@ def claim(
     return []
 
 
+# Statements are built once: what SQLAlchemy takes to build one, and to find that it has compiled it before, is five
+# times what it takes to run it.
+_of_job: BindParameter[int] = bindparam("of_job")
+_lease = (
+    update(Chunk)
+    .with_hint("FORCE INDEX (PRIMARY)", dialect_name="mysql")
+    .where(Chunk.job_id == _of_job, Chunk.seq.in_(bindparam("chunks", expanding=True)))
+    .values(
+        due_at=db_now(bindparam("lease_seconds", type_=Float)),
+        claim=Chunk.claim + 1,
+        unreturned=Chunk.unreturned + 1,
+        claimed_by=bindparam("worker", type_=String),
+        claimed_at=db_now(),
+    )
+    .execution_options(synchronize_session=False)
+)
+
+
 def _claim(session: Session, turn: Turn, worker: str, room: Room, lease_seconds: float) -> list[Claim]:
     job = turn.job
     wanted = _wanted(job)
@@ -162,19 +198,8 @@ def _claim(session: Session, turn: Turn, worker: str, room: Room, lease_seconds:
     taken = _share(due, room.of(wanted))
     if not taken:
         return []
-    session.execute(
-        update(Chunk)
-        .with_hint("FORCE INDEX (PRIMARY)", dialect_name="mysql")
-        .where(Chunk.job_id == job.id, Chunk.seq.in_([chunk.seq for chunk in taken]))
-        .values(
-            due_at=db_now(lease_seconds),
-            claim=Chunk.claim + 1,
-            unreturned=Chunk.unreturned + 1,
-            claimed_by=worker,
-            claimed_at=db_now(),
-        )
-        .execution_options(synchronize_session=False)
-    )
+    chunks = [chunk.seq for chunk in taken]
+    session.execute(_lease, {"of_job": job.id, "chunks": chunks, "worker": worker, "lease_seconds": lease_seconds})
     claimed = _load(session, job.id, wanted, taken)
     # Last, since whoever claims of the same job, or owner, waits for these rows.
     is_all = len(taken) == len(due) < CHUNKS_IN_SIGHT
@@ -195,46 +220,63 @@ def _share(due: Sequence[Any], room: int) -> list[Any]:
     return taken
 
 
+_due_chunk = (
+    select(Chunk.seq, Chunk.first_image, Chunk.images, Chunk.claim, Chunk.unreturned)
+    .where(Chunk.job_id == _of_job, Chunk.due_at <= db_now())
+    .limit(CHUNKS_IN_SIGHT)
+    .with_for_update(skip_locked=True)
+)
+# Any other way through the table locks chunks that are not taken, and other workers find none.
+_due_by_time = _due_chunk.with_hint(Chunk, "FORCE INDEX (ix_chunks_job_id_due_at)", "mysql").order_by(
+    Chunk.due_at, Chunk.seq
+)
+_due_by_key = (
+    _due_chunk.with_hint(Chunk, "FORCE INDEX (PRIMARY)", "mysql")
+    .where(Chunk.seq.in_(bindparam("chunks", expanding=True)))
+    .order_by(Chunk.seq)
+)
+# Those of which the lease ran out, not locked. On its way are those that are leased: as many as workers hold.
+_lapsed = (
+    select(Chunk.seq)
+    .with_hint(Chunk, "FORCE INDEX (ix_chunks_job_id_unreturned_due_at)", "mysql")
+    .where(Chunk.job_id == _of_job, Chunk.unreturned > 0, Chunk.due_at <= db_now())
+    .order_by(Chunk.unreturned, Chunk.due_at)
+    .limit(CHUNKS_IN_SIGHT)
+)
+
+
 def _due_chunks(session: Session, job_id: int) -> Sequence[Any]:
     """Some of the job's, locked; those first of which the lease ran out, then the others by their time."""
-    is_due = and_(Chunk.job_id == job_id, Chunk.due_at <= db_now())
-    columns = (Chunk.seq, Chunk.first_image, Chunk.images, Chunk.claim, Chunk.unreturned)
-    query = select(*columns).where(is_due).limit(CHUNKS_IN_SIGHT).with_for_update(skip_locked=True)
-    # Any other way through the table locks chunks that are not taken, and other workers find none.
-    by_time = query.with_hint(Chunk, "FORCE INDEX (ix_chunks_job_id_due_at)", "mysql").order_by(Chunk.due_at, Chunk.seq)
-    due = session.execute(by_time).all()
+    of_job = {"of_job": job_id}
+    due = session.execute(_due_by_time, of_job).all()
     if len(due) < CHUNKS_IN_SIGHT:
         return sorted(due, key=lambda chunk: chunk.unreturned == 0)
-    lapsed = session.scalars(_lapsed(job_id)).all()
+    lapsed = session.scalars(_lapsed, of_job).all()
     if not lapsed:
         return due
-    by_key = query.with_hint(Chunk, "FORCE INDEX (PRIMARY)", "mysql").where(Chunk.seq.in_(lapsed)).order_by(Chunk.seq)
-    first = session.execute(by_key).all()
+    first = session.execute(_due_by_key, of_job | {"chunks": lapsed}).all()
     return [*first, *(chunk for chunk in due if chunk.seq not in lapsed)][:CHUNKS_IN_SIGHT]
 
 
-def _lapsed(job_id: int) -> Any:
-    """Those of which the lease ran out, not locked. On its way are those that are leased: as many as workers hold."""
-    return (
-        select(Chunk.seq)
-        .with_hint(Chunk, "FORCE INDEX (ix_chunks_job_id_unreturned_due_at)", "mysql")
-        .where(Chunk.job_id == job_id, Chunk.unreturned > 0, Chunk.due_at <= db_now())
-        .order_by(Chunk.unreturned, Chunk.due_at)
-        .limit(CHUNKS_IN_SIGHT)
+_is_open_of_span = and_(
+    Image.job_id == _of_job,
+    Image.seq.between(bindparam("first"), bindparam("last")),
+    Image.state == ImageState.OPEN,
+)
+_open_images = (
+    select(Image.seq, Image.visit_seq, Image.url, Image.attempts, Image.attempts_before)
+    .add_columns(Image.storage_key, Image.sha256)
+    .with_hint(Image, "FORCE INDEX (PRIMARY)", "mysql")
+    .where(
+        _is_open_of_span,
+        or_(Image.next_attempt_at.is_(None), Image.next_attempt_at <= db_now()),
     )
+    .order_by(Image.seq)
+)
 
 
 def _load(session: Session, job_id: int, wanted: Wanted, taken: Sequence[Any]) -> list[Claim]:
-    rows = session.execute(
-        select(Image.seq, Image.visit_seq, Image.url, Image.attempts, Image.attempts_before)
-        .add_columns(Image.storage_key, Image.sha256)
-        .where(
-            are_of(job_id, taken),
-            Image.state == ImageState.OPEN,
-            or_(Image.next_attempt_at.is_(None), Image.next_attempt_at <= db_now()),
-        )
-        .order_by(Image.seq)
-    ).all()
+    rows = _of_spans(session, _open_images, job_id, taken)
     seqs = [row.seq for row in rows]
     return [
         _as_claim(
@@ -247,9 +289,26 @@ def _load(session: Session, job_id: int, wanted: Wanted, taken: Sequence[Any]) -
     ]
 
 
+def _of_spans(session: Session, query: Executable, job_id: int, chunks: Iterable[Any]) -> list[Any]:
+    """What a query of ``_is_open_of_span`` finds in these chunks. Those that lie side by side are one span."""
+    spans = ({"of_job": job_id, "first": first, "last": last} for first, last in _spans(chunks))
+    return [row for span in spans for row in session.execute(query, span)]
+
+
+def _spans(chunks: Iterable[Any]) -> list[tuple[int, int]]:
+    """The first and the last image of each run of chunks that lie side by side, in order."""
+    spans: list[tuple[int, int]] = []
+    for first, images in sorted((chunk.first_image, chunk.images) for chunk in chunks):
+        if spans and spans[-1][1] == first - 1:
+            spans[-1] = (spans[-1][0], first + images - 1)
+        else:
+            spans.append((first, first + images - 1))
+    return spans
+
+
 def are_of(job_id: int, chunks: Sequence[Any]) -> ColumnElement[bool]:
     """Whether an image lies in one of these chunks, which know ``first_image`` and ``images``."""
-    ranges = [(chunk.first_image, chunk.first_image + chunk.images - 1) for chunk in chunks]
+    ranges = _spans(chunks)
     # Bounds for all of them, since SQLite would else walk the whole job for ranges that are joined by OR.
     is_near = Image.seq.between(min(first for first, _ in ranges), max(last for _, last in ranges))
     return and_(Image.job_id == job_id, is_near, or_(*(Image.seq.between(*each) for each in ranges)))
@@ -264,23 +323,11 @@ def _wanted(job: Any) -> Wanted:
 
 
 def _as_claim(key: ChunkKey, chunk: Any, rows: Iterable[Any], wanted: Wanted) -> Claim:
-    token, is_suspect = chunk.claim + 1, chunk.unreturned > 0
+    job_id, token, is_suspect = key.job_id, chunk.claim + 1, chunk.unreturned > 0
     work = tuple(
-        Work(
-            key.job_id,
-            row.seq,
-            key,
-            token,
-            row.visit_seq,
-            row.url,
-            row.attempts,
-            row.attempts_before,
-            row.storage_key,
-            row.sha256,
-            wanted,
-            is_suspect,
-        )
-        for row in rows
+        # By place: the names of thousands of fields would take longer than all else here.
+        Work(job_id, seq, key, token, visit_seq, url, attempts, before, storage_key, sha256, wanted, is_suspect)
+        for seq, visit_seq, url, attempts, before, storage_key, sha256 in rows
     )
     return Claim(key, token, work)
 
@@ -302,17 +349,20 @@ def release(finished: Collection[tuple[ChunkKey, int]]) -> None:
     transactions.run(lambda session: turns.wake(session, give_back(session, lock(session, finished))))
 
 
+_by_keys = (
+    select(Chunk.job_id, Chunk.seq, Chunk.claim, Chunk.first_image, Chunk.images)
+    .with_hint(Chunk, "FORCE INDEX (PRIMARY)", "mysql")  # a scan would lock everybody's
+    .where(tuple_(Chunk.job_id, Chunk.seq).in_(bindparam("keys", expanding=True)))
+    .order_by(Chunk.job_id, Chunk.seq)
+    .with_for_update()
+)
+
+
 def lock(session: Session, wanted: Collection[tuple[ChunkKey, int]]) -> Held:
     """Lock these chunks until the transaction ends; returns those of which the claim still holds."""
     if not wanted:
         return {}
-    rows = session.execute(
-        select(Chunk.job_id, Chunk.seq, Chunk.claim, Chunk.first_image, Chunk.images)
-        .with_hint(Chunk, "FORCE INDEX (PRIMARY)", "mysql")  # a scan would lock everybody's
-        .where(tuple_(Chunk.job_id, Chunk.seq).in_(sorted(tuple(key) for key, _ in wanted)))
-        .order_by(Chunk.job_id, Chunk.seq)
-        .with_for_update()
-    )
+    rows = session.execute(_by_keys, {"keys": sorted(tuple(key) for key, _ in wanted)})
     found = {(ChunkKey(row.job_id, row.seq), row.claim): row for row in rows}
     return {lease: found[lease] for lease in wanted if lease in found}
 
@@ -350,10 +400,16 @@ def give_back(session: Session, finished: Held) -> dict[int, datetime]:
     return earliest
 
 
+_open_due = (
+    select(Image.seq, func.coalesce(Image.next_attempt_at, db_now()))
+    .with_hint(Image, "FORCE INDEX (PRIMARY)", "mysql")
+    .where(_is_open_of_span)
+)
+
+
 def _earliest_open(session: Session, job_id: int, chunks: Sequence[Any]) -> dict[int, datetime]:
     """By the seq of a chunk that has an open image: when the earliest of them is due. Nearly always there are none."""
-    is_open = and_(are_of(job_id, chunks), Image.state == ImageState.OPEN)
-    rows = session.execute(select(Image.seq, func.coalesce(Image.next_attempt_at, db_now())).where(is_open))
+    rows = _of_spans(session, _open_due, job_id, chunks)
     starts = sorted((chunk.first_image, chunk.seq) for chunk in chunks)
     found: dict[int, datetime] = {}
     for seq, due_at in rows:

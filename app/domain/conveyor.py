@@ -123,6 +123,8 @@ class Conveyor:
         for work in works:
             if work.is_slow:
                 self._lane(work).inbox.append(work)
+        # Until it is measured again: whoever claims may be back sooner, and would claim for the same room twice.
+        self.room -= sum(not work.is_slow for work in works)
         self._downloads.wake()
 
     def stop(self, deadline: float) -> None:
@@ -194,9 +196,9 @@ class Conveyor:
         forgotten = self._downloads.forget(lambda _work: True)
         for work in forgotten:
             self._leave_lane(work)
-        for work in [*waiting, *forgotten]:
-            self._hands.start(work)
-            self._done.append(outcomes.put_back(work))
+        unstarted = [*waiting, *forgotten]
+        self._hands.start(unstarted)
+        self._done += map(outcomes.put_back, unstarted)
 
     def _poll_seconds(self) -> float:
         if not self._pausing:
@@ -204,8 +206,8 @@ class Conveyor:
         return min(max(self._pausing[0][0] - time.monotonic(), TICK_SECONDS), POLL_SECONDS)
 
     def _take_in(self, fetched: Sequence[tuple[Work, Fetched | ImageError | HeldBack]]) -> None:
+        self._hands.start(work for work, _ in fetched)
         for work, result in fetched:
-            self._hands.start(work)
             if isinstance(result, Fetched):
                 if result.seen is not None:
                     self._pause(work, result.size, Worked(result.seen), None, result.seconds)
@@ -229,7 +231,7 @@ class Conveyor:
 
     def _read(self, work: Work, result: bytes | StorageError, seconds: float) -> None:
         self._busy -= 1
-        self._hands.start(work)
+        self._hands.start([work])
         if isinstance(result, StorageError):
             self._leave_lane(work)
             self._fail(work, result)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -100,7 +100,7 @@ def _without_tensor(outcome: Outcome) -> Outcome:
     if result is None:
         return outcome
     data = base64.b64decode(result.pop("data"))
-    return replace(outcome, results=json.dumps(results, ensure_ascii=False), tensor=data)
+    return outcome._replace(results=json.dumps(results, ensure_ascii=False), tensor=data)
 
 
 def note(session: Session, settled: Iterable[Outcome]) -> None:

@@ -28,13 +28,14 @@ class Hands:
                 if claim.work:
                     self._wanted[claim.key.job_id] = claim.work[0].wanted
 
-    def start(self, work: Work) -> None:
-        """The image has left the waiting room: it is being downloaded, or was put back."""
+    def start(self, works: Iterable[Work]) -> None:
+        """These images have left the waiting room: they have been downloaded, or were put back."""
         with self._lock:
-            self._untouched[work.job_id] -= 1
-            if not self._untouched[work.job_id]:
-                del self._untouched[work.job_id]
-                self._wanted.pop(work.job_id, None)
+            for work in works:
+                self._untouched[work.job_id] -= 1
+                if not self._untouched[work.job_id]:
+                    del self._untouched[work.job_id]
+                    self._wanted.pop(work.job_id, None)
 
     def finish(self, works: Iterable[Work]) -> list[tuple[ChunkKey, int]]:
         """Strike out images that have an outcome; returns the chunks that have none left."""

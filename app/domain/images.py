@@ -68,7 +68,7 @@ def _pump() -> Pump:
 def _options(options: Settings) -> PumpOptions:
     conveyor = ConveyorOptions(
         slots=options.SLOTS,
-        ahead=max(options.CHUNK_SIZE, options.SLOTS),
+        ahead=max(options.CHUNK_SIZE, 2 * options.SLOTS),
         pause_min_seconds=options.GPU_PAUSE_MIN_SECONDS,
         pause_max_seconds=options.GPU_PAUSE_MAX_SECONDS,
         fetch=FetchLimits(

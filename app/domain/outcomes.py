@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from app.domain.claims import Work
 from app.errors import ImageError
@@ -13,9 +14,8 @@ from app.models import ImageState
 Tensor = bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """One attempt on an image. ``state`` OPEN means due again after ``delay_seconds``.
+class Outcome(NamedTuple):
+    """One attempt on an image; a tuple as ``Work`` is. ``state`` OPEN means due again after ``delay_seconds``.
 
     ``is_attempt`` is False where it was put back untried. ``perimeter``, ``width`` and ``height`` are in pixels.
     """
@@ -36,6 +36,11 @@ class Outcome:
     sha256: str | None = None
     storage_key: str | None = None  # where the fetched image was put
     tensor: Tensor | None = None  # where it goes on a list and not with the results
+
+    @property
+    def attempts_after(self) -> int:
+        """How many attempts have been made on the image by now."""
+        return self.work.attempts + self.is_attempt
 
     @property
     def has_more(self) -> bool:

@@ -40,6 +40,8 @@ UNRUNG_LOOK_SECONDS = 5.0
 # While the plain lane is full, others of which nothing was due are looked at again after this.
 LOOK_ASIDE_SECONDS = 1.0
 DATABASE_AWAY_SECONDS = 1.0
+# Images that an idle worker claims at first: it has begun with them while it claims the others.
+FIRST_CLAIM = 200
 LAST_CLAIM_SECONDS = 5.0
 # Claims go on for this long after a slice has ended, so that the next one finds full slots.
 SLICE_GAP_SECONDS = 2.0
@@ -185,7 +187,9 @@ class Pump:
                 # The plain lane is full, and will soon want more: that must not wait while nothing of others is due.
                 if now >= self._look_aside_at and not self._claim_once(lanes):
                     self._look_aside_at = now + LOOK_ASIDE_SECONDS
-            elif not self._claim_once(lanes):
+            elif self._claim_once(lanes):
+                self._empty_looks = 0
+            else:
                 self._look_at = time.monotonic() + UNRUNG_LOOK_SECONDS
                 # However often the conveyor reports room, the database is asked again after a while or a bell.
                 self._note_empty_look()
@@ -200,10 +204,13 @@ class Pump:
     def _claim_once(self, lanes: frozenset[str]) -> bool:
         # With all lanes open nothing is asked about them: claims are quickest so.
         only = self._options.only if lanes == self._options.lanes else replace(self._options.only, lanes=lanes)
+        room = self._conveyor.claimable
+        if self._hands.is_empty:
+            room = room.at_most(FIRST_CLAIM)
         try:
             claimed = claims.claim(
                 self._options.me.name,
-                self._conveyor.claimable,
+                room,
                 lease_seconds=self._options.lease_seconds,
                 only=only,
                 avoid_jobs=self._hands.stuck_jobs(self._conveyor.waiting_room),

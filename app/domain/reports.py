@@ -28,15 +28,15 @@ from app.models import Image, ImageState, Job, JobState, Report, ReportState, Up
 from app.processors import DecodeLimits, detector, exif
 from app.reports import archives
 from app.reports.archives import Entry
-from app.reports.fonts import Fonts
 from app.reports.rows import Photo, file_name
 from app.sql import db_now
 from app.storage import new_key
 
 if TYPE_CHECKING:
-    from app.reports import drawing, tables, workbooks
+    from app.reports import drawing, fonts, tables, workbooks
 else:
-    drawing, tables, workbooks = map(Later, ("app.reports.drawing", "app.reports.tables", "app.reports.workbooks"))
+    _parts = ("drawing", "fonts", "tables", "workbooks")
+    drawing, fonts, tables, workbooks = (Later(f"app.reports.{part}") for part in _parts)
 
 log = structlog.get_logger()
 
@@ -221,7 +221,7 @@ class _Builder:
         self._report: Report = lease.row
         self._is_stopping = is_stopping
         self._limits = DecodeLimits(settings.image_formats, settings.IMAGE_MAX_PIXELS)
-        self._fonts = Fonts.preferring(settings.DETECTOR_LABEL_FONT)
+        self._fonts = fonts.Fonts.preferring(settings.DETECTOR_LABEL_FONT)
         self._renew_at = 0.0
         self._folder = self._report.folder or new_key(FOLDER)
 

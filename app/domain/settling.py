@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import (
@@ -14,7 +16,6 @@ from sqlalchemy import (
     SmallInteger,
     String,
     Text,
-    Update,
     and_,
     case,
     func,
@@ -30,16 +31,8 @@ from app.domain.outcomes import Outcome
 from app.models import Image, ImageState
 from app.sql import db_now, json_rows
 
-RESULT_COLUMNS = ("error_code", "error_message", "width", "height", "perimeter", "format", "bytes", "seconds")
-_result_types: dict[str, TypeEngine[Any]] = {
-    "job_id": BigInteger(),
-    "seq": Integer(),
-    "attempts": SmallInteger(),
-    "is_attempt": SmallInteger(),
-    "state": String(16),
-    "error_code": String(32),
-    "error_message": String(300),
-    "delay": Float(53),
+_key: dict[str, TypeEngine[Any]] = {"job_id": BigInteger(), "seq": Integer(), "attempts": SmallInteger()}
+_measured: dict[str, TypeEngine[Any]] = {
     "width": Integer(),
     "height": Integer(),
     "perimeter": BigInteger(),
@@ -47,14 +40,61 @@ _result_types: dict[str, TypeEngine[Any]] = {
     "bytes": BigInteger(),
     "seconds": Float(53),
 }
-_results = json_rows("outcomes", **_result_types)
-_more_results = json_rows(
-    "outcomes",
-    **_result_types,
-    results=Text().with_variant(LONGTEXT(), "mysql"),
-    sha256=String(64),
-    storage_key=String(255),
-)
+_ended: dict[str, TypeEngine[Any]] = {
+    "attempts_after": SmallInteger(),
+    "state": String(16),
+    "error_code": String(32),
+    "error_message": String(300),
+    "delay_seconds": Float(53),
+}
+_kept: dict[str, TypeEngine[Any]] = {
+    "results": Text().with_variant(LONGTEXT(), "mysql"),
+    "sha256": String(64),
+    "storage_key": String(255),
+}
+
+
+class _Shape:
+    """Outcomes that are written alike: by one statement, each a row of the same few columns.
+
+    A server takes about as long to read a column of a row as to write it, and nearly all outcomes are measures alone.
+    """
+
+    def __init__(self, *, has_ended: bool = False, is_kept: bool = False) -> None:
+        columns = _key | _measured | (_ended if has_ended else {}) | (_kept if is_kept else {})
+        self._attributes = tuple(columns)[len(_key) :]
+        self.rows = json_rows("outcomes", **columns)
+        values: dict[str, Any] = {name: self.rows.c[name] for name in _measured}
+        if has_ended:
+            delay = self.rows.c.delay_seconds
+            values |= {name: self.rows.c[name] for name in ("state", "error_code", "error_message")}
+            values["attempts"] = self.rows.c.attempts_after
+            values["next_attempt_at"] = case((delay.is_not(None), db_now(delay)))
+            values["settled_at"] = case((delay.is_(None), db_now()))
+        else:
+            values |= {"state": ImageState.DONE, "error_code": None, "error_message": None}
+            values |= {"attempts": self.rows.c.attempts + 1, "next_attempt_at": None, "settled_at": db_now()}
+        if is_kept:
+            # What the door knew of a file stays.
+            for name in ("sha256", "storage_key"):
+                values[name] = func.coalesce(self.rows.c[name], Image.__table__.c[name])
+            values["results"] = self.rows.c.results
+        self._write = (
+            update(Image).where(_is_unsettled(self.rows)).values(values).execution_options(synchronize_session=False)
+        )
+
+    def write(self, session: Session, outcomes: Sequence[Outcome]) -> int:
+        """How many were written."""
+        written: int = session.execute(self._write, self.as_rows(outcomes)).rowcount  # type: ignore[attr-defined]
+        return written
+
+    def as_rows(self, outcomes: Iterable[Outcome]) -> dict[str, str]:
+        read = attrgetter(*self._attributes)
+        rows = [
+            (outcome.work.job_id, outcome.work.seq, outcome.work.attempts, *read(outcome))
+            for outcome in sorted(outcomes, key=lambda each: (each.work.job_id, each.work.seq))
+        ]
+        return {"outcomes": json.dumps(rows)}
 
 
 def _is_unsettled(rows: TableValuedAlias) -> ColumnElement[bool]:
@@ -66,30 +106,15 @@ def _is_unsettled(rows: TableValuedAlias) -> ColumnElement[bool]:
     )
 
 
-def _write(rows: TableValuedAlias, **more: Any) -> Update:
-    return (
-        update(Image)
-        .where(_is_unsettled(rows))
-        .values(
-            attempts=rows.c.attempts + rows.c.is_attempt,
-            state=rows.c.state,
-            next_attempt_at=case((rows.c.delay.is_not(None), db_now(rows.c.delay))),
-            settled_at=case((rows.c.delay.is_(None), db_now())),
-            **{name: rows.c[name] for name in RESULT_COLUMNS},
-            **more,
-        )
-        .execution_options(synchronize_session=False)
-    )
+_measures = _Shape()
+_any = _Shape(has_ended=True)
+_any_kept = _Shape(has_ended=True, is_kept=True)
 
 
-_write_results = _write(_results)
-_write_more = _write(
-    _more_results,
-    results=_more_results.c.results,
-    # What the door knew of a file stays.
-    sha256=func.coalesce(_more_results.c.sha256, Image.sha256),
-    storage_key=func.coalesce(_more_results.c.storage_key, Image.storage_key),
-)
+def _shape_of(outcome: Outcome) -> _Shape:
+    if outcome.has_more:
+        return _any_kept
+    return _measures if outcome.state is ImageState.DONE else _any
 
 
 class PartlySettledError(Exception):
@@ -98,46 +123,20 @@ class PartlySettledError(Exception):
 
 def write_all(session: Session, outcomes: list[Outcome]) -> list[Outcome]:
     """Write these outcomes, and return them. Raises PartlySettledError."""
-    # Images of which no more is known than what is measured always, nearly all, are spared the wider rows.
-    plain = [outcome for outcome in outcomes if not outcome.has_more]
-    more = [outcome for outcome in outcomes if outcome.has_more]
-    written = 0
-    if plain:
-        written += session.execute(_write_results, _as_rows(plain)).rowcount  # type: ignore[attr-defined]
-    if more:
-        written += session.execute(_write_more, _as_rows(more, has_more=True)).rowcount  # type: ignore[attr-defined]
-    if written != len(outcomes):
+    alike: defaultdict[_Shape, list[Outcome]] = defaultdict(list)
+    for outcome in outcomes:
+        alike[_shape_of(outcome)].append(outcome)
+    if sum(shape.write(session, each) for shape, each in alike.items()) != len(outcomes):
         raise PartlySettledError
     return outcomes
 
 
+_unsettled = select(Image.job_id, Image.seq).where(_is_unsettled(_measures.rows))
+
+
 def write_unsettled(session: Session, outcomes: list[Outcome]) -> list[Outcome]:
     """Write those outcomes of which the images are still open, and return them. Raises PartlySettledError."""
-    rows = session.execute(select(Image.job_id, Image.seq).where(_is_unsettled(_results)), _as_rows(outcomes))
+    rows = session.execute(_unsettled, _measures.as_rows(outcomes))
     unsettled = {(row.job_id, row.seq) for row in rows}
     fresh = [outcome for outcome in outcomes if (outcome.work.job_id, outcome.work.seq) in unsettled]
     return write_all(session, fresh) if fresh else []
-
-
-def _as_rows(outcomes: Iterable[Outcome], *, has_more: bool = False) -> dict[str, str]:
-    rows = [
-        (
-            outcome.work.job_id,
-            outcome.work.seq,
-            outcome.work.attempts,
-            int(outcome.is_attempt),
-            outcome.state.value,
-            outcome.error_code,
-            outcome.error_message,
-            outcome.delay_seconds,
-            outcome.width,
-            outcome.height,
-            outcome.perimeter,
-            outcome.format,
-            outcome.bytes,
-            outcome.seconds,
-            *((outcome.results, outcome.sha256, outcome.storage_key) if has_more else ()),
-        )
-        for outcome in sorted(outcomes, key=lambda each: (each.work.job_id, each.work.seq))
-    ]
-    return {"outcomes": json.dumps(rows)}

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, case, func, insert, literal, select, update
+from sqlalchemy import BigInteger, ColumnElement, Row, bindparam, case, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from app.domain import access, transactions
@@ -46,6 +46,35 @@ _earliest_due = (
     .limit(1)
     .scalar_subquery()
 )
+# Built once, as in ``claims``.
+_woken = select(Job.id).with_hint(Job, _READY, "mysql").where(_is_wakeful).limit(MOST_WOKEN)
+_ready = (
+    select(Job.owner_id, Job.lane)
+    .with_hint(Job, _READY, "mysql")
+    .where(_is_ready)
+    # The columns before them have one value each: with these they are the beginning of the index.
+    .group_by(Job.state, Job.parked_until, Job.owner_id, Job.lane)
+    .subquery()
+)
+# Owners and lanes of ready jobs, whose turn it is first; by a loose scan: one entry of the index for each.
+_lines = (
+    select(_ready.c.owner_id, _ready.c.lane, Share.turn, Share.job_turn)
+    .add_columns(select(func.max(Share.served)).scalar_subquery().label("reached"))
+    .add_columns(_woken.limit(1).scalar_subquery().label("has_woken"))
+    .outerjoin(Share, Share.owner_id == func.coalesce(_ready.c.owner_id, access.NO_OWNER))
+    .order_by(func.coalesce(Share.turn, 0), _ready.c.owner_id, _ready.c.lane)
+)
+_candidates = (
+    select(Job.id, Job.owner_id, Job.turn, Job.started_at, Job.priority)
+    .add_columns(Job.processors, Job.lane, Job.keep_images, Job.feed)
+    .add_columns(_earliest_due.label("due_at"), db_now().label("now"))
+    .with_hint(Job, _READY, "mysql")
+    .where(_is_ready, Job.lane == bindparam("of_lane"), Job.cancelled_at.is_(None))
+    .order_by(Job.turn, Job.id)
+    .limit(CANDIDATES)
+)
+_of_nobody = _candidates.where(Job.owner_id.is_(None))
+_of_owner = _candidates.where(Job.owner_id == bindparam("of_owner"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +106,8 @@ def look(session: Session, conditions: Sequence[ColumnElement[bool]], lanes: Col
 
     Takes no locks, and costs the same however many jobs there are.
     """
-    lines = session.execute(_lines()).all()
-    woken = session.scalars(_woken()).all() if not lines or lines[0].has_woken else ()
+    lines = session.execute(_lines).all()
+    woken = session.scalars(_woken).all() if not lines or lines[0].has_woken else ()
     if woken:
         return Look(woken=woken)
     for _, of_owner in itertools.groupby(lines, key=lambda line: line.owner_id):
@@ -94,7 +123,10 @@ def look(session: Session, conditions: Sequence[ColumnElement[bool]], lanes: Col
 def _look_at(session: Session, line: Any, conditions: Sequence[ColumnElement[bool]]) -> Look:
     """The first job in this line of which something is due, and those before it."""
     idle: list[int] = []
-    for job in session.execute(_candidates(line, conditions)):
+    query, of_line = (_of_nobody, {}) if line.owner_id is None else (_of_owner, {"of_owner": line.owner_id})
+    if conditions:
+        query = query.where(*conditions)
+    for job in session.execute(query, {"of_lane": line.lane} | of_line):
         if job.due_at is not None and job.due_at <= job.now:
             owner_start = max(line.turn or 0, line.reached or 0)
             return Look(Turn(job, max(job.turn, line.job_turn or 0), owner_start, line.turn is None), idle)
@@ -102,45 +134,38 @@ def _look_at(session: Session, line: Any, conditions: Sequence[ColumnElement[boo
     return Look(idle=idle)
 
 
-def _lines() -> Any:
-    """Owners and lanes of ready jobs, whose turn it is first; by a loose scan: one entry of the index for each."""
-    ready = (
-        select(Job.owner_id, Job.lane)
-        .with_hint(Job, _READY, "mysql")
-        .where(_is_ready)
-        # The columns before them have one value each: with these they are the beginning of the index.
-        .group_by(Job.state, Job.parked_until, Job.owner_id, Job.lane)
-        .subquery()
-    )
-    return (
-        select(ready.c.owner_id, ready.c.lane, Share.turn, Share.job_turn)
-        .add_columns(select(func.max(Share.served)).scalar_subquery().label("reached"))
-        .add_columns(_woken().limit(1).scalar_subquery().label("has_woken"))
-        .outerjoin(Share, Share.owner_id == func.coalesce(ready.c.owner_id, access.NO_OWNER))
-        .order_by(func.coalesce(Share.turn, 0), ready.c.owner_id, ready.c.lane)
-    )
-
-
-def _woken() -> Any:
-    return select(Job.id).with_hint(Job, _READY, "mysql").where(_is_wakeful).limit(MOST_WOKEN)
-
-
-def _candidates(line: Any, conditions: Sequence[ColumnElement[bool]]) -> Any:
-    is_owner = Job.owner_id.is_(None) if line.owner_id is None else Job.owner_id == line.owner_id
-    return (
-        select(Job.id, Job.owner_id, Job.turn, Job.started_at, Job.priority)
-        .add_columns(Job.processors, Job.lane, Job.keep_images, Job.feed)
-        .add_columns(_earliest_due.label("due_at"), db_now().label("now"))
-        .with_hint(Job, _READY, "mysql")
-        .where(_is_ready, is_owner, Job.lane == line.lane, Job.cancelled_at.is_(None), *conditions)
-        .order_by(Job.turn, Job.id)
-        .limit(CANDIDATES)
-    )
-
-
 def first_turn(session: Session, owner_id: int | None) -> int:
     """Where a job of this owner begins: at the time that its other jobs have reached."""
     return session.scalar(select(Share.job_turn).where(Share.owner_id == (owner_id or access.NO_OWNER))) or 0
+
+
+def _at_least(column: Any, least: Any) -> Any:
+    return case((column < least, least), else_=column)
+
+
+_cost = bindparam("cost", type_=BigInteger)
+_start, _job_start = bindparam("start", type_=BigInteger), bindparam("job_start", type_=BigInteger)
+_give = (
+    update(Job)
+    .where(Job.id == bindparam("of_job"))
+    .values(
+        turn=_at_least(Job.turn, _start) + _cost,
+        started_at=func.coalesce(Job.started_at, db_now()),
+        parked_until=bindparam("until", type_=UtcDateTime),
+    )
+    .execution_options(synchronize_session=False)
+)
+_give_share = (
+    update(Share)
+    .where(Share.owner_id == bindparam("of_owner"))
+    # In this order: MySQL has the later ones see what the earlier ones have set.
+    .ordered_values(
+        (Share.served, _at_least(Share.turn, _start)),
+        (Share.turn, _at_least(Share.turn, _start) + _cost),
+        (Share.job_turn, _at_least(Share.job_turn, _job_start) + bindparam("job_cost", type_=BigInteger)),
+    )
+    .execution_options(synchronize_session=False)
+)
 
 
 def give(session: Session, turn: Turn, images: int, *, is_all: bool, lease_seconds: float) -> None:
@@ -152,16 +177,8 @@ def give(session: Session, turn: Turn, images: int, *, is_all: bool, lease_secon
     job = turn.job
     cost = int(images * TURN_SCALE / 2.0 ** (job.priority - PRIORITY_NORMAL))
     lease_end = job.now + timedelta(seconds=lease_seconds)
-    session.execute(
-        update(Job)
-        .where(Job.id == job.id)
-        .values(
-            turn=_at_least(Job.turn, turn.job_start) + cost,
-            started_at=func.coalesce(Job.started_at, db_now()),
-            parked_until=literal(lease_end if is_all else None, UtcDateTime),
-        )
-        .execution_options(synchronize_session=False)
-    )
+    given = {"of_job": job.id, "start": turn.job_start, "cost": cost, "until": lease_end if is_all else None}
+    session.execute(_give, given)
     if is_all:  # what else there is of it may be due before that; read after the job was locked
         earliest = session.scalar(_earliest(job.id))
         if earliest is not None and earliest < lease_end:
@@ -177,22 +194,8 @@ def _give_owner(session: Session, turn: Turn, cost: int, job_cost: int) -> None:
         row = {"turn": turn.owner_start + cost, "served": turn.owner_start, "job_turn": turn.job_start + job_cost}
         session.execute(insert(Share).values(owner_id=owner_id, **row))
         return
-    start = _at_least(Share.turn, turn.owner_start)
-    session.execute(
-        update(Share)
-        .where(Share.owner_id == owner_id)
-        # In this order: MySQL has the later ones see what the earlier ones have set.
-        .ordered_values(
-            (Share.served, start),
-            (Share.turn, start + cost),
-            (Share.job_turn, _at_least(Share.job_turn, turn.job_start) + job_cost),
-        )
-        .execution_options(synchronize_session=False)
-    )
-
-
-def _at_least(column: Any, least: int) -> Any:
-    return case((column < least, least), else_=column)
+    given = {"of_owner": owner_id, "start": turn.owner_start, "cost": cost}
+    session.execute(_give_share, given | {"job_start": turn.job_start, "job_cost": job_cost})
 
 
 def wake(session: Session, due: Mapping[int, datetime]) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 # Is given the first piece of a body (up to 16 KB); what it makes of it, or None where it needs the whole of it.
 Look = Callable[[bytes], Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(NamedTuple):
     """A whole, non-empty body of ``size`` bytes. ``seconds`` are those of lookups and transfers, not of waiting.
 
     ``seen`` is what a look at its beginning told; where there was such a look, ``body`` is empty: it was not kept.

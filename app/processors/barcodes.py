@@ -7,44 +7,39 @@ formats are restricted since every further one costs time and wrong reads.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
+from functools import cache
+from typing import TYPE_CHECKING, Any, cast
 
-import zxingcpp
 from PIL import Image, ImageFilter
-from zxingcpp import BarcodeFormat
 
+from app.later import Later
 from app.processors import pixels
 from app.processors.image_file import ImageFile
 
-try:  # the package is a thin layer over a library that the system has or has not
-    from pyzbar import pyzbar
-except ImportError:
-    pyzbar = None
+if TYPE_CHECKING:
+    import zxingcpp
+else:
+    zxingcpp = Later("zxingcpp")
 
 NAME = "barcodes"
 VERSION = "1"
 NEEDS = "pixels"
 
 ZXING, ZBAR = "zxing-cpp", "zbar"
-NAMES = {
-    BarcodeFormat.EAN13: "EAN-13",
-    BarcodeFormat.EAN8: "EAN-8",
-    BarcodeFormat.UPCA: "UPC-A",
-    BarcodeFormat.UPCE: "UPC-E",
-    BarcodeFormat.QRCode: "QR",
-}
-ZBAR_NAMES = (
-    {
-        pyzbar.ZBarSymbol.EAN13: "EAN-13",
-        pyzbar.ZBarSymbol.EAN8: "EAN-8",
-        pyzbar.ZBarSymbol.UPCA: "UPC-A",
-        pyzbar.ZBarSymbol.UPCE: "UPC-E",
-        pyzbar.ZBarSymbol.QRCODE: "QR",
-    }
-    if pyzbar
-    else {}
-)
+# The GS1 names by those of ZXing-C++ and of ZBar.
+NAMES = {"EAN13": "EAN-13", "EAN8": "EAN-8", "UPCA": "UPC-A", "UPCE": "UPC-E", "QRCode": "QR"}
+ZBAR_NAMES = {"EAN13": "EAN-13", "EAN8": "EAN-8", "UPCA": "UPC-A", "UPCE": "UPC-E", "QRCODE": "QR"}
 SHARPENED = ImageFilter.UnsharpMask(radius=2, percent=200, threshold=0)
+
+
+@cache
+def zbar() -> Any:
+    """pyzbar, a thin layer over a library that the system has or has not; None where it has not."""
+    try:
+        from pyzbar import pyzbar  # noqa: PLC0415 - see app.later
+    except ImportError:
+        return None
+    return pyzbar
 
 
 @dataclass(frozen=True)
@@ -77,7 +72,7 @@ def execute(img_obj: ImageFile) -> dict[str, Any]:
         found.setdefault((read.gtin, "" if read.gtin else read.text), []).append(read)
     return {
         "barcodes": [_shown(same) for same in found.values()],
-        "engines": [ZXING, ZBAR] if pyzbar else [ZXING],
+        "engines": [ZXING, ZBAR] if zbar() else [ZXING],
         "is_sharpened": is_sharpened and bool(found),
     }
 
@@ -91,20 +86,21 @@ def _shown(same: list[_Read]) -> dict[str, Any]:
         "gtin": first.gtin,
         "corners": first.corners,
         "engines": engines,
-        "agreed": len(engines) == 2 if pyzbar else None,
+        "agreed": len(engines) == 2 if zbar() else None,
     }
 
 
 def _read(image: Image.Image) -> list[_Read]:
-    found = zxingcpp.read_barcodes(image, formats=zxingcpp.BarcodeFormats(list(NAMES)))
-    reads = [_zxing_read(code) for code in found]
-    if pyzbar:
-        reads += [_zbar_read(code) for code in pyzbar.decode(image, symbols=list(ZBAR_NAMES))]
+    formats = [getattr(zxingcpp.BarcodeFormat, name) for name in NAMES]
+    reads = [_zxing_read(code) for code in zxingcpp.read_barcodes(image, formats=zxingcpp.BarcodeFormats(formats))]
+    if engine := zbar():
+        symbols = [engine.ZBarSymbol[name] for name in ZBAR_NAMES]
+        reads += [_zbar_read(code) for code in engine.decode(image, symbols=symbols)]
     return reads
 
 
 def _zxing_read(code: zxingcpp.Barcode) -> _Read:
-    name, text, place = NAMES[code.format], code.text, code.position
+    name, text, place = NAMES[code.format.name], code.text, code.position
     if name in ("EAN-13", "UPC-A") and text.startswith("0"):  # it has no other mark
         name, text = "UPC-A", text[1:]
     elif name == "UPC-E":
@@ -116,7 +112,7 @@ def _zxing_read(code: zxingcpp.Barcode) -> _Read:
 def _zbar_read(code: Any) -> _Read:
     left, top, width, height = code.rect
     corners = [[left, top], [left + width, top], [left + width, top + height], [left, top + height]]
-    return _Read(ZBAR, ZBAR_NAMES[pyzbar.ZBarSymbol[code.type]], code.data.decode("utf-8", "replace"), corners)
+    return _Read(ZBAR, ZBAR_NAMES[code.type], code.data.decode("utf-8", "replace"), corners)
 
 
 def _expanded(upc_e: str) -> str:

@@ -17,6 +17,7 @@ from axe_playwright_python.sync_playwright import Axe
 from flask import Flask
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+import testbed.browser
 from app import broker, create_app, queues
 from app.extensions import db
 from config import Settings
@@ -24,9 +25,6 @@ from testbed import processes
 from testbed.processes import Process
 from tests.conftest import Backend
 
-# The last ones keep it from calling home.
-FLAGS = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-FLAGS += ["--disable-component-update", "--disable-sync"]
 LOUD = ("error", "warning")
 # On a busy machine five seconds, the default, are too few for a page.
 PATIENCE_MILLISECONDS = 20_000
@@ -36,7 +34,7 @@ expect.set_options(timeout=PATIENCE_MILLISECONDS)
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+        launched = testbed.browser.launch(playwright)
         yield launched
         launched.close()
 

@@ -15,6 +15,7 @@ from flask_migrate import upgrade
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
+import testbed.browser
 from app import broker, create_app
 from app.domain import overviews, stores
 from app.domain.claims import Work
@@ -24,7 +25,6 @@ from config import Settings
 from demo import photos
 from demo.host import Host
 from testbed import processes
-from tests.browser.conftest import FLAGS
 from tests.integration import hands
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -53,7 +53,7 @@ def main() -> None:
             job_id = _live_job(app, ids, host.url)
             with processes.worker(env, Path(name) / "worker.log", name="one"):
                 processes.wait_for(lambda: _rate(app), 60, what="a worker's rate")
-                browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+                browser = testbed.browser.launch(playwright)
                 for scheme in ("light", "dark"):
                     page = browser.new_page(viewport={"width": 1280, "height": 860}, color_scheme=scheme)  # type: ignore[arg-type]
                     _shoot(page, url, scheme, job_id)

@@ -6,7 +6,6 @@ import base64
 import io
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -77,7 +76,7 @@ def tensor_of(work: Work) -> bytes:
 def with_tensor(work: Work) -> Outcome:
     result = {"shape": [3, 64, 64], "dtype": "uint8", "data": base64.b64encode(tensor_of(work)).decode()}
     results = {"tensor": {"version": "1", "result": result}, "other": {"version": "1", "result": {"x": 1}}}
-    return replace(hands.done(work), results=json.dumps(results))
+    return hands.done(work)._replace(results=json.dumps(results))
 
 
 def every_third_fails(work: Work) -> Outcome:
@@ -245,7 +244,7 @@ def test_a_tensor_that_could_not_be_made_has_failed(
 ) -> None:
     post(client, BATCH, 1, batch_size=5)
     error = {"tensor": {"version": "1", "error": {"code": "broken_image", "message": "cut"}}}
-    hands.work_off(app, lambda work: replace(hands.done(work), results=json.dumps(error)))
+    hands.work_off(app, lambda work: hands.done(work)._replace(results=json.dumps(error)))
     feed()
     [entry] = on(lists, "batch")
     assert (entry["batch_dimension"], entry["failed"][0]["error"]) == ("(0, 3, 64, 64)", "Image could not be opened.")

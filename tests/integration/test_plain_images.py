@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -131,7 +130,7 @@ def test_results_and_storage_keys_are_written_with_the_outcome(app: Flask, clien
         if work.seq == 0:
             return hands.done(work)
         key = None if work.storage_key else "images/1.jpg"
-        return replace(hands.done(work), results=json.dumps(long), storage_key=key, sha256="1" * 64 if key else None)
+        return hands.done(work)._replace(results=json.dumps(long), storage_key=key, sha256="1" * 64 if key else None)
 
     assert hands.work_off(app, outcome) == 4
     shown = client.get(f"/api/jobs/{job_id}/images").json["results"]
@@ -153,7 +152,7 @@ def test_results_count_once_though_the_answer_to_their_commit_is_lost(
         assert {work.wanted for each in claimed for work in each.work} == {Wanted(("perimeter",), keep=False)}
         cut_commit(after=True)
         hands.settle(
-            claimed, lambda work: replace(hands.done(work), results="{}") if work.seq % 2 else hands.done(work)
+            claimed, lambda work: hands.done(work)._replace(results="{}") if work.seq % 2 else hands.done(work)
         )
     assert client.get(f"/api/status?jobid={job_id}").json["images"]["done"] == 4
     hands.expect_books_balanced(app)
