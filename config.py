@@ -119,7 +119,7 @@ class Settings(BaseModel):
     )
     SLICE_SECONDS: float = Field(10, ge=0.1, le=300, description="How long one Celery task works before it rings anew.")
     FLUSH_SECONDS: float = Field(
-        0.3, ge=0, le=5, description="Longest that a result waits for others to be written with."
+        0.2, ge=0, le=5, description="Longest that a result waits for others to be written with."
     )
     RECOVER_SECONDS: float = Field(2, ge=0.1, le=60, description="Pause between two looks for work that was dropped.")
     GPU_PAUSE_MIN_SECONDS: float = Field(0.1, ge=0, le=60, description="Least pause an image, which stands for a GPU.")

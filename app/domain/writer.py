@@ -37,6 +37,7 @@ class Writer:
         self._lease_seconds = lease_seconds
         self._changed = threading.Condition()
         self._outcomes: list[Outcome] = []
+        self._oldest_at = 0.0  # when the first of them came
         self._empty: list[Lease] = []  # claimed chunks that held nothing to do
         self._is_closed = False
         self._renewed_at = time.monotonic()
@@ -46,6 +47,8 @@ class Writer:
     def add(self, done: Sequence[Outcome]) -> None:
         with self._changed:
             was_empty = not self._outcomes
+            if was_empty:
+                self._oldest_at = time.monotonic()
             self._outcomes.extend(done)
             # Waking the writer for each image would cost more than writing it.
             if was_empty or not self._has_company_coming():
@@ -86,12 +89,12 @@ class Writer:
                 return
 
     def _next_batch(self) -> tuple[list[Outcome], list[Lease], bool]:
-        """Wait for outcomes, then for company: at most ``flush_seconds``, and not at all once nothing else is held."""
+        """Wait for outcomes, then for company: none longer than ``flush_seconds``, nor once nothing else is held."""
         with self._changed:
             if not (self._outcomes or self._empty or self._is_closed):
                 self._changed.wait(self._lease_seconds / RENEWALS_A_LEASE / 2)
-            deadline = time.monotonic() + self._flush_seconds
-            while self._has_company_coming() and (left := deadline - time.monotonic()) > 0:
+            # What came while the last batch was being written has waited already.
+            while self._has_company_coming() and (left := self._oldest_at + self._flush_seconds - time.monotonic()) > 0:
                 self._changed.wait(left)
             count = _count(self._outcomes)
             batch, self._outcomes = self._outcomes[:count], self._outcomes[count:]
