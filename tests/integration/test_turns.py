@@ -200,12 +200,33 @@ def test_a_single_image_passes_those_that_wait_in_a_worker(app: Flask) -> None:
         works = {job: [work for claim in claimed for work in claim.work] for job, claimed in by_job.items()}
         held, given_back = Hands(), list[Outcome]()
         held.take(claim for claimed in by_job.values() for claim in claimed)
-        conveyor = Conveyor(images._options(app.config["SETTINGS"]).conveyor, held, given_back.extend, storage)
+        conveyor = _conveyor(app, held, given_back)
         conveyor.add(works[large])
         conveyor.add(works[single])
         conveyor.stop(time.monotonic() + 10)
         conveyor.run(on_room=lambda: None)
         assert [outcome.work for outcome in given_back] == [*works[single], *works[large]]
+
+
+@ON_SQLITE
+def test_room_that_was_claimed_for_is_not_claimed_for_again(app: Flask) -> None:
+    """The claimer may be back before the conveyor has moved: it would fetch far more than there is room for."""
+    with app.app_context():
+        create(1, 400)
+        held, given_back = Hands(), list[Outcome]()
+        conveyor = _conveyor(app, held, given_back)
+        room = conveyor.room
+        held.take(claimed := hands.claim())
+        conveyor.add(works := [work for claim in claimed for work in claim.work])
+        assert works and conveyor.claimable.images == room - len(works)
+        conveyor.stop(time.monotonic() + 10)
+        conveyor.run(on_room=lambda: None)
+        assert len(given_back) == len(works)
+        assert conveyor.claimable.images == room, "all were given back"
+
+
+def _conveyor(app: Flask, held: Hands, given_back: list[Outcome]) -> Conveyor:
+    return Conveyor(images._options(app.config["SETTINGS"]).conveyor, held, given_back.extend, storage)
 
 
 def test_real_workers_share_by_owner_and_not_by_job(
