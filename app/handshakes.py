@@ -1,7 +1,7 @@
 """PyMySQL without the RSA that it takes along for servers which ask for it: loaded when one does.
 
 That is one that asks for ``caching_sha2_password`` (MySQL 8) or ``sha256_password``, over a connection without TLS, of
-an account that it has not in its cache. 10 MB in every worker process otherwise.
+an account that it has not in its cache. Some 8 MB in every worker process otherwise.
 """
 
 from __future__ import annotations

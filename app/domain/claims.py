@@ -83,7 +83,7 @@ MEASURES = Wanted()
 
 
 class Work(NamedTuple):
-    """One image to be worked on. A tuple: thousands a second are made, a frozen dataclass takes four times as long."""
+    """One image to be worked on. A tuple, since thousands a second are made: a frozen dataclass takes longer."""
 
     job_id: int
     seq: int
@@ -173,8 +173,8 @@ def claim(
     return []
 
 
-# Statements are built once: what SQLAlchemy takes to build one, and to find that it has compiled it before, is five
-# times what it takes to run it.
+# Statements are built once: SQLAlchemy takes longer to build one, and to find that it has compiled it before, than to
+# have it run.
 _of_job: BindParameter[int] = bindparam("of_job")
 _lease = (
     update(Chunk)
