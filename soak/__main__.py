@@ -38,6 +38,12 @@ class Report:
     watch: Watch
     problems: list[str]
 
+    @property
+    def title(self) -> str:
+        """How long at which rate. Clients wait for their answers, so they may bring fewer images than they were to."""
+        brought = self.load.images / (60 * self.minutes)
+        return f"{self.minutes:g} minutes at {brought:.0f} images a second ({self.rate:.0f} asked for)"
+
 
 def run(
     minutes: float,
@@ -59,7 +65,7 @@ def run(
         scene.start(stack)
         if rate is None:
             rate = _capacity(scene) / 2
-            print(f"half of what it can: {rate:.0f} images a second", flush=True)
+            print(f"half of what it can of URLs alone: {rate:.0f} images a second", flush=True)
         load, watch, faults = Load(scene, rate), Watch(scene, samples), Faults(scene, fault_seconds)
         begun = time.monotonic()
         load.start()
@@ -158,7 +164,7 @@ def summary(report: Report) -> str:
     answers = ", ".join(f"{name}: {count}" for name, count in sorted(report.load.answers.items()))
     return "\n".join(
         [
-            f"{report.minutes:g} minutes at {report.rate:.0f} images a second: {len(report.load.jobs)} jobs,"
+            f"{report.title}: {len(report.load.jobs)} jobs,"
             f" {report.load.images} images, {len(report.faults)} faults"
             f" ({', '.join(f'{name} {count}' for name, count in faults.items())}).",
             f"The longest that a client tried until its job was accepted: {report.load.longest_wait:.1f} s.",
@@ -182,7 +188,7 @@ def main() -> int:
     BUILD.mkdir(exist_ok=True)
     report = run(minutes, float(rate) if rate else None, fault_seconds, build=BUILD)
     (BUILD / "soak.md").write_text(summary(report))
-    title = f"{report.minutes:g} minutes at {report.rate:.0f} images a second, a fault every {fault_seconds:g} s"
+    title = f"{report.title}, a fault every {fault_seconds:g} s"
     (BUILD / "soak.svg").write_text(svg(report.watch.samples, report.faults, title))
     print(summary(report))
     return 1 if report.problems else 0
