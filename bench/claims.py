@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from app import create_app
 from app.domain import claims, transactions
-from app.domain.claims import Room
+from app.domain.works import Room
 from bench.servers import DATABASE
 from config import Settings
 from testbed.mariadb import MariaDB

@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy import BigInteger, Integer, and_, func, select, update
 from sqlalchemy.orm import Session
 
-from app.domain import claims, feeds, idempotency, jobs, lifecycle, totals, transactions
+from app.domain import feeds, idempotency, jobs, lifecycle, spans, totals, transactions
 from app.domain.idempotency import Idempotency
 from app.errors import ConflictError
 from app.models import Chunk, Image, ImageState, Job, JobState, Visit
@@ -104,7 +104,7 @@ def _cancel_some(session: Session, job_id: int) -> bool:
 
 
 def _cancel_images(session: Session, job_id: int, chunks: Sequence[Any]) -> None:
-    is_open = and_(claims.are_of(job_id, chunks), Image.state == ImageState.OPEN)
+    is_open = and_(spans.is_in(job_id, chunks), Image.state == ImageState.OPEN)
     # Nobody writes to these images meanwhile: who does locks the chunk first.
     feeds.note_open(session, job_id, is_open)
     by_visit = session.execute(select(Image.visit_seq, func.count()).where(is_open).group_by(Image.visit_seq)).all()

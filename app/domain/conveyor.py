@@ -25,11 +25,11 @@ from typing import Any
 from app import processors
 from app.decoding import ChildOptions, Children
 from app.domain import outcomes
-from app.domain.claims import Room, Work
 from app.domain.hands import Hands
 from app.domain.lanes import Lane
 from app.domain.outcomes import Outcome, RetryPolicy
 from app.domain.shelves import Kept, Shelves
+from app.domain.works import Room, Work
 from app.errors import DecodeError, ImageError, StorageError
 from app.fetching import Downloads, Fetched, FetchLimits, HeldBack
 from app.models import ImageState

@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable
 
-from app.domain.claims import ChunkKey, Claim, Room, Wanted, Work
+from app.domain.works import ChunkLease, Claim, Room, Wanted, Work
 
 
 class Hands:
@@ -14,7 +14,7 @@ class Hands:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._open: dict[tuple[ChunkKey, int], int] = {}  # by chunk and token: images without an outcome
+        self._open: dict[ChunkLease, int] = {}  # images without an outcome
         self._untouched: Counter[int] = Counter()  # by job: images not on the wire yet
         self._wanted: dict[int, Wanted] = {}  # ... and what these jobs want
         self._images = 0
@@ -37,7 +37,7 @@ class Hands:
                     del self._untouched[work.job_id]
                     self._wanted.pop(work.job_id, None)
 
-    def finish(self, works: Iterable[Work]) -> list[tuple[ChunkKey, int]]:
+    def finish(self, works: Iterable[Work]) -> list[ChunkLease]:
         """Strike out images that have an outcome; returns the chunks that have none left."""
         finished = []
         with self._lock:
@@ -50,7 +50,7 @@ class Hands:
                     finished.append(lease)
         return finished
 
-    def leases(self) -> list[tuple[ChunkKey, int]]:
+    def leases(self) -> list[ChunkLease]:
         with self._lock:
             return list(self._open)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from app.decoding import Children
-from app.domain.claims import Work
+from app.domain.works import Work
 
 # Bodies that wait for a child or to be kept; what is being downloaded when they reach it comes on top.
 MOST_HELD_BYTES = 128 * 1024 * 1024

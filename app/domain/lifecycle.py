@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from sqlalchemy import BigInteger, Float, Integer, String, and_, case, func, select, update
 from sqlalchemy.orm import Session
 
-from app.domain import claims, feeds, outbox, settling, totals, transactions, turns, visit_changes
-from app.domain.claims import ChunkKey
+from app.domain import chunk_leases, feeds, outbox, settling, totals, transactions, turns, visit_changes
 from app.domain.outcomes import Outcome
+from app.domain.works import ChunkLease
 from app.models import ImageState, Job, JobState, Visit, VisitState
 from app.sql import db_now, json_rows
 
@@ -107,7 +107,7 @@ class Settlement:
     closed_jobs: tuple[int, ...] = ()
 
 
-def settle(outcomes: Sequence[Outcome], finished: Collection[tuple[ChunkKey, int]]) -> Settlement:
+def settle(outcomes: Sequence[Outcome], finished: Collection[ChunkLease]) -> Settlement:
     """Write a batch of outcomes and the counters they change, and give ``finished`` chunks back, in one transaction.
 
     Guarded twice: a result counts only while its chunk's claim is still its worker's (row lock on the chunk) and its
@@ -122,15 +122,16 @@ def settle(outcomes: Sequence[Outcome], finished: Collection[tuple[ChunkKey, int
 def _settle(
     session: Session,
     outcomes: Sequence[Outcome],
-    finished: Collection[tuple[ChunkKey, int]],
+    finished: Collection[ChunkLease],
     write: Callable[[Session, list[Outcome]], list[Outcome]],
 ) -> Settlement:
-    held = claims.lock(session, {(outcome.work.chunk, outcome.work.token) for outcome in outcomes} | set(finished))
+    named = {(outcome.work.chunk, outcome.work.token) for outcome in outcomes}
+    held = chunk_leases.lock(session, named | set(finished))
     ours = [outcome for outcome in outcomes if (outcome.work.chunk, outcome.work.token) in held]
     counted = write(session, feeds.without_tensors(ours)) if ours else []
     feeds.note(session, counted)
     # Before the jobs are locked: claims lock chunks first too.
-    due = claims.give_back(session, {lease: held[lease] for lease in finished if lease in held})
+    due = chunk_leases.give_back(session, {lease: held[lease] for lease in finished if lease in held})
     closed = _count(session, [outcome for outcome in counted if outcome.state is not ImageState.OPEN])
     turns.wake(session, due)
     totals.add(session, totals.of(counted))

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from app.domain.claims import Work
+from app.domain.works import Work
 from app.errors import ImageError
 from app.models import ImageState
 

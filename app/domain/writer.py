@@ -9,10 +9,10 @@ from collections.abc import Collection, Sequence
 import structlog
 from sqlalchemy.exc import DBAPIError
 
-from app.domain import claims, lifecycle
-from app.domain.claims import ChunkKey
+from app.domain import chunk_leases, lifecycle
 from app.domain.hands import Hands
 from app.domain.outcomes import Outcome
+from app.domain.works import ChunkLease
 from app.errors import ImageError, UnavailableError
 from app.models import ImageState
 
@@ -25,8 +25,6 @@ MOST_RESULTS_A_BATCH = 4 * 1024 * 1024
 DATABASE_AWAY_SECONDS = 1.0
 RENEWALS_A_LEASE = 4
 
-Lease = tuple[ChunkKey, int]
-
 
 class Writer:
     """``add``, ``give_back`` and ``close`` may be called by any thread; ``run`` is the writer's own."""
@@ -38,7 +36,7 @@ class Writer:
         self._changed = threading.Condition()
         self._outcomes: list[Outcome] = []
         self._oldest_at = 0.0  # when the first of them came
-        self._empty: list[Lease] = []  # claimed chunks that held nothing to do
+        self._empty: list[ChunkLease] = []  # claimed chunks that held nothing to do
         self._is_closed = False
         self._renewed_at = time.monotonic()
         self._writing_since: float | None = None
@@ -54,7 +52,7 @@ class Writer:
             if was_empty or not self._has_company_coming():
                 self._changed.notify()
 
-    def give_back(self, leases: Sequence[Lease]) -> None:
+    def give_back(self, leases: Sequence[ChunkLease]) -> None:
         """Chunks to be released without a result."""
         with self._changed:
             self._empty.extend(leases)
@@ -88,7 +86,7 @@ class Writer:
                 self._release_rest()
                 return
 
-    def _next_batch(self) -> tuple[list[Outcome], list[Lease], bool]:
+    def _next_batch(self) -> tuple[list[Outcome], list[ChunkLease], bool]:
         """Wait for outcomes, then for company: none longer than ``flush_seconds``, nor once nothing else is held."""
         with self._changed:
             if not (self._outcomes or self._empty or self._is_closed):
@@ -105,7 +103,7 @@ class Writer:
         waiting = len(self._outcomes)
         return bool(waiting) and not self._is_closed and waiting < min(MOST_A_BATCH, self._hands.images)
 
-    def _persist(self, batch: list[Outcome], empty: list[Lease]) -> None:
+    def _persist(self, batch: list[Outcome], empty: list[ChunkLease]) -> None:
         finished = [*self._hands.finish(outcome.work for outcome in batch), *empty]
         while True:
             try:
@@ -118,7 +116,7 @@ class Writer:
                     return  # the leases run out, and others do these images again
                 time.sleep(DATABASE_AWAY_SECONDS)
 
-    def _settle(self, batch: Sequence[Outcome], finished: Collection[Lease]) -> None:
+    def _settle(self, batch: Sequence[Outcome], finished: Collection[ChunkLease]) -> None:
         try:
             settlement = lifecycle.settle(batch, finished)
         except DBAPIError as error:
@@ -131,7 +129,7 @@ class Writer:
         for job_id in settlement.closed_jobs:
             log.info("job closed", job_id=job_id)
 
-    def _settle_in_parts(self, batch: Sequence[Outcome], finished: Collection[Lease], error: DBAPIError) -> None:
+    def _settle_in_parts(self, batch: Sequence[Outcome], finished: Collection[ChunkLease], error: DBAPIError) -> None:
         """A row that the database refuses must not take its neighbours along: halve the batch until it stands alone."""
         if not batch:
             raise error
@@ -152,14 +150,14 @@ class Writer:
         self._renewed_at = time.monotonic()
         if leases := self._hands.leases():
             try:
-                claims.renew(leases, lease_seconds=self._lease_seconds)
+                chunk_leases.renew(leases, lease_seconds=self._lease_seconds)
             except UnavailableError:
                 log.warning("leases not renewed", reason="the database is away", leases=len(leases))
 
     def _release_rest(self) -> None:
         if leases := self._hands.leases():
             try:
-                claims.release(leases)
+                chunk_leases.release(leases)
             except UnavailableError:
                 log.warning("leases not released", reason="the database is away", leases=len(leases))
 

@@ -18,8 +18,8 @@ from playwright.sync_api import Page, sync_playwright
 import testbed.browser
 from app import broker, create_app
 from app.domain import overviews, stores
-from app.domain.claims import Work
 from app.domain.outcomes import Outcome
+from app.domain.works import Work
 from app.models import ImageState
 from config import Settings
 from demo import photos

@@ -11,8 +11,8 @@ from flask.testing import FlaskClient
 from sqlalchemy import exists, insert, select
 
 from app.domain import audit, claims, lifecycle, transactions
-from app.domain.claims import Claim, Room, Work
 from app.domain.lifecycle import Outcome, Settlement
+from app.domain.works import Claim, Room, Work
 from app.extensions import db
 from app.models import Chunk, Image, ImageState, Job, Store, Visit
 from app.sql import db_now

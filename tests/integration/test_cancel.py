@@ -11,8 +11,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import select, update
 
-from app.domain import cancellations, claims, lifecycle, recover, transactions
-from app.domain.claims import Room
+from app.domain import cancellations, chunk_leases, claims, lifecycle, recover, transactions
+from app.domain.works import Room
 from app.models import Chunk, Job
 from app.sql import db_now
 from tests.integration import hands
@@ -73,7 +73,7 @@ def test_results_of_workers_that_are_still_at_it_are_refused(app: Flask, client:
     with app.app_context():
         held = hands.claim()
         cancel(client, job)
-        claims.renew([(each.key, each.token) for each in held], lease_seconds=60)
+        chunk_leases.renew([(each.key, each.token) for each in held], lease_seconds=60)
         settlement = hands.settle(held)
         assert (settlement.counted, settlement.refused) == (0, 25)
         hands.make_due(app)

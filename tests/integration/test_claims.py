@@ -11,8 +11,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import select, update
 
-from app.domain import claims, lifecycle, transactions
-from app.domain.claims import ChunkKey, Room
+from app.domain import chunk_leases, claims, lifecycle, transactions
+from app.domain.works import ChunkKey, Room, Work
 from app.extensions import db
 from app.models import Chunk, Image
 from tests.integration import hands
@@ -76,7 +76,7 @@ def test_a_stale_worker_is_refused(app: Flask, client: FlaskClient) -> None:
         fresh = hands.claim(worker="fresh")
         assert fresh[0].token == stale[0].token + 1
         assert hands.settle(stale, hands.failed).counted == 0
-        claims.renew([(stale[0].key, stale[0].token)], lease_seconds=0)
+        chunk_leases.renew([(stale[0].key, stale[0].token)], lease_seconds=0)
         assert hands.claim() == []
         settlement = hands.settle(fresh)
         assert (settlement.counted, settlement.refused) == (5, 0)
@@ -105,7 +105,7 @@ def test_a_chunk_given_back_is_due_at_once(app: Flask, client: FlaskClient) -> N
     hands.submit(client, hands.visit(images=5))
     with app.app_context():
         [claim] = hands.claim()
-        claims.release([(claim.key, claim.token)])
+        chunk_leases.release([(claim.key, claim.token)])
         [again] = hands.claim(worker="w2")
         assert (again.token, len(again.work)) == (claim.token + 1, 5)
 
@@ -221,7 +221,7 @@ def test_a_large_image_keeps_its_numbers(app: Flask, client: FlaskClient) -> Non
     hands.add_stores(app)
     job = hands.submit(client)
 
-    def outcome(work: claims.Work) -> lifecycle.Outcome:
+    def outcome(work: Work) -> lifecycle.Outcome:
         return lifecycle.Outcome(
             work, hands.ImageState.DONE, seconds=12.3456, width=2**31 - 1, height=1, perimeter=2**32, bytes=2**40
         )

@@ -7,8 +7,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app.domain import lifecycle
-from app.domain.claims import Work
 from app.domain.lifecycle import Outcome
+from app.domain.works import Work
 from tests.integration import hands
 
 

@@ -8,8 +8,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app.domain.claims import Work
 from app.domain.lifecycle import Outcome
+from app.domain.works import Work
 from tests.integration import hands
 
 

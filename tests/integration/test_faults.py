@@ -18,7 +18,7 @@ from sqlalchemy import text
 
 from app import times
 from app.domain import claims, images, lifecycle
-from app.domain.claims import Room
+from app.domain.works import Claim, Room
 from app.extensions import db
 from demo.host import Host
 from testbed import processes
@@ -150,7 +150,7 @@ def test_a_writer_in_the_opposite_order_costs_a_retry_and_no_result(app: Flask, 
     hands.expect_books_balanced(app)
 
 
-def _settle(app: Flask, outcomes: Any, claimed: list[claims.Claim], results: list[Any]) -> None:
+def _settle(app: Flask, outcomes: Any, claimed: list[Claim], results: list[Any]) -> None:
     with app.app_context():
         results.append(lifecycle.settle(outcomes, [(each.key, each.token) for each in claimed]))
 

@@ -17,9 +17,9 @@ from sqlalchemy import func, select
 
 from app import broker
 from app.domain import doctor, feeder, purges, transactions
-from app.domain.claims import Work
 from app.domain.feeder import Feeder
 from app.domain.outcomes import Outcome
+from app.domain.works import Work
 from app.models import FeedItem, Image
 from tests.conftest import Backend
 from tests.integration import hands

@@ -14,8 +14,9 @@ from sqlalchemy import select
 
 from app import queues
 from app.domain import claims, jobs, recover, transactions
-from app.domain.claims import Only, Room
+from app.domain.claims import Only
 from app.domain.jobs import NewImage, NewJob
+from app.domain.works import Room
 from app.errors import SettingError
 from app.models import Chunk, Job, JobSource, JobState
 from demo.host import Host

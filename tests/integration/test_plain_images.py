@@ -13,9 +13,9 @@ from flask.testing import FlaskClient
 from sqlalchemy import select
 
 from app.domain import jobs, statuses, transactions
-from app.domain.claims import Wanted, Work
 from app.domain.jobs import NewImage, NewJob
 from app.domain.outcomes import Outcome
+from app.domain.works import Wanted, Work
 from app.errors import InvalidRequestError, TooManyImagesError
 from app.models import Image, ImageState, JobSource
 from tests.integration import hands

@@ -13,9 +13,9 @@ from flask_migrate import upgrade
 from sqlalchemy import event
 
 from app import create_app
-from app.domain import claims, recover, transactions
-from app.domain.claims import ChunkKey, Work
+from app.domain import chunk_leases, recover, transactions
 from app.domain.settling import write_all
+from app.domain.works import ChunkKey, Work
 from app.extensions import db
 from config import Settings
 from testbed.mariadb import MariaDB
@@ -71,9 +71,9 @@ def test_claims_and_leases_find_their_rows_by_key_though_the_server_takes_the_ta
     with noted() as statements:
         claimed = claim(images=300)
         assert [each.key.seq for each in claimed] == [0, 1, 2]
-        claims.renew([(each.key, each.token) for each in claimed], lease_seconds=60)
+        chunk_leases.renew([(each.key, each.token) for each in claimed], lease_seconds=60)
         settle(claimed[:1])
-        claims.release([(each.key, each.token) for each in claimed[1:]])
+        chunk_leases.release([(each.key, each.token) for each in claimed[1:]])
         recover.recover()
     plans = [(each, transactions.read(lambda session, each=each: _explain(session, *each))) for each in statements]
     for (statement, _), plan in plans:

@@ -13,7 +13,7 @@ from PIL import PngImagePlugin
 from sqlalchemy import func, select
 
 from app.domain import claims, transactions
-from app.domain.claims import Room
+from app.domain.works import Room
 from app.models import Chunk
 from demo.host import Host
 from testbed.processes import PROJECT, Process, wait_for

@@ -13,8 +13,8 @@ from sqlalchemy import select
 
 from app import queues
 from app.domain import transactions
-from app.domain.claims import Work
 from app.domain.outcomes import Outcome, RetryPolicy, failed
+from app.domain.works import Work
 from app.errors import FetchError
 from app.models import Chunk, Visit
 from tests.integration import hands

@@ -23,9 +23,9 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import delete, select
 
-from app.domain import cancellations, claims, lifecycle, transactions
-from app.domain.claims import Claim, Work
+from app.domain import cancellations, chunk_leases, lifecycle, transactions
 from app.domain.outcomes import Outcome
+from app.domain.works import Claim, Work
 from app.extensions import db
 from app.models import Image, Job, Visit
 from tests.integration import hands
@@ -87,7 +87,7 @@ class Jobs(RuleBasedStateMachine):
     def claim(self, images: int) -> Any:
         with self.app.app_context():
             found = hands.claim(images)
-            claims.release([(each.key, each.token) for each in found[1:] if not each.work])
+            chunk_leases.release([(each.key, each.token) for each in found[1:] if not each.work])
         return Held(found[0], list(found[0].work)) if found else None
 
     @rule(one=held, kinds=st.lists(st.sampled_from(sorted(OUTCOMES)), min_size=1, max_size=4), is_twice=st.booleans())
@@ -107,7 +107,7 @@ class Jobs(RuleBasedStateMachine):
     def give_back(self, one: Held | None) -> None:
         if one is not None:
             with self.app.app_context():
-                claims.release([(one.claim.key, one.claim.token)])
+                chunk_leases.release([(one.claim.key, one.claim.token)])
 
     @rule()
     def let_leases_run_out(self) -> None:

@@ -14,12 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event, select, update
 
-from app.domain import access, claims, images, jobs, transactions
-from app.domain.claims import Claim, Room
+from app.domain import access, chunk_leases, claims, images, jobs, transactions
 from app.domain.conveyor import Conveyor
 from app.domain.hands import Hands
 from app.domain.jobs import NewImage, NewJob
 from app.domain.outcomes import Outcome
+from app.domain.works import Claim, Room
 from app.extensions import db, storage
 from app.models import Chunk, Job, JobSource
 from app.sql import db_now
@@ -168,7 +168,7 @@ def test_a_parked_job_is_awake_when_something_of_it_is_due(app: Flask, client: F
         assert parked(job)
         assert claim_images() is None
         # Put back by its worker: at once. To be tried again: then.
-        claims.release([(first.key, first.token)])
+        chunk_leases.release([(first.key, first.token)])
         assert not parked(job) or claim_images() == (job, 10)
         hands.settle([second], lambda work: hands.again(work, 0))
         assert claim_images()
