@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.domain import reports, transactions, uploads
+from app.domain import photos, transactions, uploads
 from app.domain.reports import BUILDING
 from app.errors import NotFoundError
 from app.extensions import settings
@@ -122,10 +122,10 @@ def find_photos(found: Overview, *, after: int) -> Photos:
     of_job = (Image.job_id == found.job.id) & (Image.seq > after)
     query = select(Image).where(of_job).order_by(Image.seq).limit(PHOTOS_A_PAGE + 1)
     images = transactions.read(lambda session: list(session.scalars(query).all()))
-    photos = [reports.as_photo(image) for image in images[:PHOTOS_A_PAGE]]
-    labels = Counter(detection["label"] for photo in photos for detection in photo.detections)
-    following = photos[-1].seq if len(images) > PHOTOS_A_PAGE else None
-    return Photos(photos, dict(labels.most_common()), following)
+    shown = [photos.as_photo(image) for image in images[:PHOTOS_A_PAGE]]
+    labels = Counter(detection["label"] for photo in shown for detection in photo.detections)
+    following = shown[-1].seq if len(images) > PHOTOS_A_PAGE else None
+    return Photos(shown, dict(labels.most_common()), following)
 
 
 def _place(session: Session, upload: Upload, job: Job | None) -> int | None:

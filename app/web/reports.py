@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Response, url_for
 from flask_openapi import APIBlueprint, Tag
 
-from app.domain import reports
+from app.domain import report_files, reports
 from app.domain.reports import Standing
 from app.errors import NotFoundError, ReportFailedError
 from app.models import ReportState
@@ -40,14 +40,14 @@ def get(path: JobPath) -> Response:
 @validated
 def download(path: schemas.ReportFilePath) -> Response:
     """One of the files of a report: zip, xlsx, csv, json."""
-    if path.ending not in reports.TYPES:
+    if path.ending not in report_files.TYPES:
         raise NotFoundError("no such file")
     found = reports.standing(path.job_id)
     if found.report.state is ReportState.FAILED:
         raise ReportFailedError(str(found.report.error_message))
     if not found.is_ready:
         return _told(found, 202, {})
-    return files.send(reports.file(found.report, path.ending), as_attachment=True)
+    return files.send(report_files.file(found.report, path.ending), as_attachment=True)
 
 
 def _told(found: Standing, status: int, headers: dict[str, str]) -> Response:
@@ -66,4 +66,4 @@ def _told(found: Standing, status: int, headers: dict[str, str]) -> Response:
 
 
 def _links(job_id: int) -> dict[str, str]:
-    return {ending: url_for(".download", job_id=job_id, ending=ending, _external=True) for ending in reports.TYPES}
+    return {ending: url_for(".download", job_id=job_id, ending=ending, _external=True) for ending in report_files.TYPES}

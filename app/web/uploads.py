@@ -11,7 +11,7 @@ from flask import Response, request, session, url_for
 from flask_openapi import APIBlueprint, Tag
 from werkzeug.exceptions import BadRequest
 
-from app.domain import notices, reports, submissions, uploads
+from app.domain import notices, report_files, submissions, uploads
 from app.domain.submissions import Overview
 from app.domain.uploads import Incoming, Kept
 from app.errors import ArchiveError, DecodeError, InvalidRequestError, NotFoundError, ReportFailedError, TooLargeError
@@ -150,7 +150,7 @@ def results(path: schemas.ResultPath, query: schemas.ResultQuery) -> Response:
 @validated
 def download(path: schemas.ResultFilePath) -> Response:
     """One of the files of the results: zip, xlsx, csv, json."""
-    if path.ending not in reports.TYPES:
+    if path.ending not in report_files.TYPES:
         raise NotFoundError("no such file")
     return _file(submissions.get(path.id), path.ending)
 
@@ -163,7 +163,7 @@ def _file(found: Overview, ending: str) -> Response:
         raise ReportFailedError(str(report.error_message))
     if report is None or report.state is not ReportState.DONE:
         return answer(_progress(found), 202, {"Retry-After": str(POLL_SECONDS)})
-    return files.send(reports.file(report, ending), as_attachment=True)
+    return files.send(report_files.file(report, ending), as_attachment=True)
 
 
 def _progress(found: Overview) -> schemas.ProgressAnswer:

@@ -14,7 +14,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import select, update
 
-from app.domain import reports, submissions, transactions, unpacking
+from app.domain import report_files, submissions, transactions, unpacking
 from app.extensions import storage
 from app.models import Job, Report, ReportState, Upload
 from app.sql import db_now
@@ -118,7 +118,7 @@ def test_photos_go_in_and_a_zip_comes_out(client: FlaskClient) -> None:
     names = zipfile.ZipFile(io.BytesIO(ready.data)).namelist()
     assert names[:1] == [f"{upload_id}.xlsx"]
     assert names[3:] == ["images/00001-cat.jpg", "images/00002-cup.jpg"]
-    for ending, kind in reports.TYPES.items():
+    for ending, kind in report_files.TYPES.items():
         file = client.get(f"/results/{upload_id}.{ending}")
         assert (file.status_code, file.mimetype) == (200, kind.partition(";")[0])
         assert len(file.data) == int(file.headers["Content-Length"])

@@ -12,7 +12,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
-from app.domain import jobs, reports, transactions
+from app.domain import jobs, report_files, reports, transactions
 from app.domain.jobs import NewImage, NewJob
 from app.extensions import storage
 from app.models import Image, Job, JobSource, JobState, ReportState
@@ -98,9 +98,8 @@ def test_a_report_whose_builder_is_killed_is_finished_by_another_worker(app: Fla
         job_id = create([photo("chelsea.png")] * 60, ["detector"])
         transactions.run(lambda session: reports.plan(session, job_id, "killed"))
         first = start_worker()
-        wait_for(
-            lambda: reports.get(job_id).images_done >= reports.PHOTOS_A_PAGE, 120, what="the first page", every=0.02
-        )
+        page = report_files.PHOTOS_A_PAGE
+        wait_for(lambda: reports.get(job_id).images_done >= page, 120, what="the first page", every=0.02)
         first.kill()
         killed = reports.get(job_id)
         assert killed.state is ReportState.BUILDING

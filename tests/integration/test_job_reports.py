@@ -12,7 +12,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app.domain import jobs, reports, transactions
+from app.domain import jobs, report_files, reports, transactions
 from app.domain.jobs import NewImage, NewJob
 from app.extensions import storage
 from app.models import JobSource, Report, ReportState
@@ -114,7 +114,7 @@ def test_the_page_of_a_job_asks_for_it_and_hands_it_out(app: Flask, client: Flas
         assert "Building the report: 0 of 1 image" in client.get(page).text
         assert reports.build_next(lambda: False)
         shown = client.get(page).text
-        for ending in reports.TYPES:
+        for ending in report_files.TYPES:
             assert f"/api/jobs/{job_id}/report.{ending}" in shown
 
 

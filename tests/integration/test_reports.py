@@ -17,7 +17,7 @@ from PIL import Image as Picture
 from sqlalchemy import func, select, update
 
 from app import processors
-from app.domain import builder, leases, purges, reports, submissions, transactions, unpacking, uploads
+from app.domain import builder, leases, purges, report_files, reports, submissions, transactions, unpacking, uploads
 from app.domain.jobs import Job
 from app.errors import ConflictError, DecodeError, NotFoundError, StorageError, TooLargeError
 from app.extensions import storage
@@ -181,12 +181,12 @@ def test_a_builder_that_dies_is_followed_by_one_that_goes_on_from_there(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with app.app_context():
-        monkeypatch.setattr(reports, "PHOTOS_A_PAGE", 2)
+        monkeypatch.setattr(report_files, "PHOTOS_A_PAGE", 2)
         upload_id = upload(*((f"{number}.png", CAT) for number in range(5)))
         job_id = job_of(upload_id)
         settle(job_id)
         drawn: list[int] = []
-        draw_one = reports._Builder._draw_one
+        draw_one = report_files.Builder._draw_one
 
         def dying(self: Any, image: Image, found: Any) -> None:
             if len(drawn) == 3:
@@ -195,7 +195,7 @@ def test_a_builder_that_dies_is_followed_by_one_that_goes_on_from_there(
             drawn.append(image.seq)
             draw_one(self, image, found)
 
-        monkeypatch.setattr(reports._Builder, "_draw_one", dying)
+        monkeypatch.setattr(report_files.Builder, "_draw_one", dying)
         reports.wake()
         with pytest.raises(Died):
             reports.build_next(lambda: False)
@@ -216,9 +216,9 @@ def test_a_builder_that_wakes_up_late_writes_nothing(app: Flask, monkeypatch: py
         transactions.run(lambda session: session.execute(update(Report).values(due_at=db_now(-1))))
         assert reports.build_next(lambda: False)
         built = reports.get(job_id)
-        reports._Builder(late, lambda: False)
+        report_files.Builder(late, lambda: False)
         with pytest.raises(leases.LeaseLostError):
-            reports._Builder(late, lambda: False).build()
+            report_files.Builder(late, lambda: False).build()
         assert reports.get(job_id).zip_storage_key == built.zip_storage_key
         contents(job_id)
 
