@@ -10,13 +10,11 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import update
 
-from app.domain import results, transactions
-from app.errors import UnavailableError
-from app.models import Image
+from app.domain import results
 from app.web.schemas.results import ResultAnswer
 from tests.integration import hands
+from tests.integration.exported import expect_broken_off, make_job, note_pages, set_results
 
 FORMS = ["json", "jsonl", "csv"]
 in_each_form = pytest.mark.parametrize("form", FORMS)
@@ -37,22 +35,9 @@ def rows(client: FlaskClient, job: int, form: str, query: str = "") -> list[dict
     return [json.loads(line) for line in answer.text.splitlines()] if form == "jsonl" else csv_rows(answer.text)
 
 
-def set_results(app: Flask, job: int, found: dict[int, dict[str, Any]]) -> None:
-    def work(session: Any) -> None:
-        for seq, value in found.items():
-            session.execute(update(Image).where(Image.job_id == job, Image.seq == seq).values(results=value))
-
-    with app.app_context():
-        transactions.run(work)
-
-
 @pytest.fixture
 def job(app: Flask, client: FlaskClient) -> int:
-    """Three images of two known stores, one of which failed, and one of an unknown store."""
-    hands.add_stores(app)
-    job = hands.submit(client, hands.visit(images=2), hands.visit("S02000001"), hands.visit("NOWHERE"))
-    hands.work_off(app, lambda work: hands.failed(work) if work.seq == 1 else hands.done(work))
-    return job
+    return make_job(app, client)
 
 
 @in_each_form
@@ -108,9 +93,7 @@ def test_no_page_is_read_before_the_one_before_it_is_sent(
     client: FlaskClient, job: int, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(results, "ROWS_A_PAGE", 1)
-    pages = []
-    read_page = results._page
-    monkeypatch.setattr(results, "_page", lambda *args, **more: pages.append(more) or read_page(*args, **more))
+    pages = note_pages(monkeypatch)
     answer = client.get(f"/api/jobs/{job}/results.{form}", buffered=False)
     assert len(pages) == 1
     seen = [len(pages) for _piece in answer.response]
@@ -204,10 +187,4 @@ def test_a_database_that_fails_on_the_way_breaks_the_answer_off(
 ) -> None:
     monkeypatch.setattr(results, "ROWS_A_PAGE", 2)
     answer = client.get(f"/api/jobs/{job}/results.{form}", buffered=False)
-
-    def away(_work: Any) -> None:
-        raise UnavailableError("the database does not answer")
-
-    monkeypatch.setattr(transactions, "read", away)
-    with pytest.raises(UnavailableError):
-        b"".join(answer.response)
+    expect_broken_off(answer, monkeypatch)

@@ -14,24 +14,18 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app import parquetfile
-from app.domain import results, transactions
-from app.errors import UnavailableError
+from app.domain import results
 from app.web.parquet import OWN_COLUMNS
 from app.web.results import COLUMNS
 from testbed.processes import wait_for
-from tests.integration import hands
-from tests.integration.test_results import set_results
+from tests.integration.exported import expect_broken_off, make_job, note_pages, set_results
 
 on_one_backend = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
 def job(app: Flask, client: FlaskClient) -> int:
-    """Three images of two known stores, one of which failed, and one of an unknown store."""
-    hands.add_stores(app)
-    job = hands.submit(client, hands.visit(images=2), hands.visit("S02000001"), hands.visit("NOWHERE"))
-    hands.work_off(app, lambda work: hands.failed(work) if work.seq == 1 else hands.done(work))
-    return job
+    return make_job(app, client)
 
 
 class Table:
@@ -158,9 +152,7 @@ def large_job(app: Flask, job: int, monkeypatch: pytest.MonkeyPatch) -> int:
 def test_groups_go_out_while_later_pages_are_not_read_yet(
     client: FlaskClient, large_job: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pages = []
-    read_page = results._page
-    monkeypatch.setattr(results, "_page", lambda *args, **more: pages.append(more) or read_page(*args, **more))
+    pages = note_pages(monkeypatch)
     answer = client.get(f"/api/jobs/{large_job}/results.parquet", buffered=False)
     assert [len(pages) for _piece in answer.response] == [1, 2, 3, 4, 5]
 
@@ -174,13 +166,7 @@ def test_a_database_that_fails_on_the_way_breaks_the_answer_off(
     client: FlaskClient, large_job: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer = client.get(f"/api/jobs/{large_job}/results.parquet", buffered=False)
-
-    def away(_work: Any) -> None:
-        raise UnavailableError("the database does not answer")
-
-    monkeypatch.setattr(transactions, "read", away)
-    with pytest.raises(UnavailableError):
-        b"".join(answer.response)
+    expect_broken_off(answer, monkeypatch)
     wait_for(lambda: not threads(), 10, what="the end of the thread")
 
 
