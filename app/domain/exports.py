@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -34,7 +33,6 @@ log = structlog.get_logger()
 FOLDER = "exports"
 TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 MOST_ROWS = 10 * sheets.ROWS_A_SHEET
-MOST_ATTEMPTS = 5
 RETRY_SECONDS = 30.0
 LOOK_SECONDS = 2.0
 READ_BYTES = 256 * 1024
@@ -111,8 +109,8 @@ def build_next(is_stopping: Callable[[], bool]) -> bool:
     export: Export = lease.row
     scope = Scope.ADMIN if export.sees_all else Scope.READ
     try:
-        if export.attempts > MOST_ATTEMPTS:
-            _end(lease, ExportState.FAILED, error_message="It could not be built: each worker that began with it died.")
+        if lease.is_hopeless:
+            _fail(lease, "It could not be built: each worker that began with it died.")
         else:
             with access.acting_as(Caller(export.owner_id, frozenset({scope}))):
                 _build(lease, is_stopping)
@@ -121,7 +119,7 @@ def build_next(is_stopping: Callable[[], bool]) -> bool:
     except _StoppedError:
         lease.give_back(delay_seconds=0, attempts=0, rows_done=0)
     except InvalidRequestError as error:
-        _end(lease, ExportState.FAILED, error_message=str(error)[:300])
+        _fail(lease, str(error))
     except StorageError as error:
         _put_off(lease, error.message)
     return True
@@ -164,13 +162,13 @@ def _end(lease: Lease, state: ExportState, **values: Any) -> None:
     transactions.run(lambda session: lease.write(session, state=state, due_at=None, **values))
 
 
+def _fail(lease: Lease, reason: str) -> None:
+    _end(lease, ExportState.FAILED, error_message=reason[:300])
+
+
 def _put_off(lease: Lease, reason: str) -> None:
     log.warning("export put off", export_id=lease.row.id, reason=reason)
-    with suppress(leases.LeaseLostError):
-        if lease.row.attempts >= MOST_ATTEMPTS:
-            _end(lease, ExportState.FAILED, error_message=f"It could not be built: {reason}"[:300])
-        else:
-            lease.give_back(delay_seconds=RETRY_SECONDS * lease.row.attempts)
+    lease.put_off(retry_seconds=RETRY_SECONDS, give_up=lambda: _fail(lease, f"It could not be built: {reason}"))
 
 
 def forget() -> int:

@@ -6,6 +6,8 @@ write names, and a worker that dies is followed by another once the lease has ru
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +18,9 @@ from app.domain import transactions
 from app.errors import ImagejobsError
 from app.extensions import settings
 from app.sql import db_now
+
+# Without progress. A piece of work that kills or fails each worker must not be begun for ever.
+MOST_ATTEMPTS = 5
 
 
 class LeaseLostError(ImagejobsError):
@@ -35,6 +40,12 @@ class Lease:
         (key,) = inspect(model).primary_key
         return (key == getattr(self.row, key.name)) & (model.claim == self.token)
 
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether so many have begun with it already, and died at it."""
+        attempts: int = self.row.attempts
+        return attempts > MOST_ATTEMPTS
+
     def write(self, session: Session, **values: Any) -> None:
         """Change the row within a transaction. Raises LeaseLostError, and nothing is to be committed then."""
         statement = update(type(self.row)).where(self._is_held).values(**values)
@@ -49,6 +60,17 @@ class Lease:
     def give_back(self, *, delay_seconds: float, **values: Any) -> None:
         """Leave it to whoever comes after the delay. Raises LeaseLostError, UnavailableError."""
         transactions.run(lambda session: self.write(session, due_at=db_now(delay_seconds), **values))
+
+    def put_off(self, *, retry_seconds: float, give_up: Callable[[], None]) -> None:
+        """Leave it for a while, longer each time; where it was tried often enough, ``give_up`` ends it.
+
+        Harmless where the lease is lost. Raises UnavailableError.
+        """
+        with suppress(LeaseLostError):
+            if self.row.attempts >= MOST_ATTEMPTS:
+                give_up()
+            else:
+                self.give_back(delay_seconds=retry_seconds * self.row.attempts)
 
 
 def claim(model: Any, *conditions: Any) -> Lease | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -24,7 +23,6 @@ WAITING = "waiting for the job"
 BUILDING = "building the report"
 PROCESSORS = (detector.NAME, exif.NAME)  # what a report shows
 WOKEN_AT_ONCE = 50
-MOST_ATTEMPTS = 5
 RETRY_SECONDS = 30.0
 
 
@@ -141,7 +139,7 @@ def build_next(is_stopping: Callable[[], bool]) -> bool:
     if lease is None:
         return False
     try:
-        if lease.row.attempts > MOST_ATTEMPTS:
+        if lease.is_hopeless:
             _fail(lease, "It could not be built: each worker that began with it died.")
         else:
             report_files.Builder(lease, is_stopping).build()
@@ -154,11 +152,7 @@ def build_next(is_stopping: Callable[[], bool]) -> bool:
 
 def _put_off(lease: Lease, reason: str) -> None:
     log.warning("report put off", job_id=lease.row.job_id, reason=reason)
-    with suppress(leases.LeaseLostError):
-        if lease.row.attempts >= MOST_ATTEMPTS:
-            _fail(lease, f"It could not be built: {reason}")
-        else:
-            lease.give_back(delay_seconds=RETRY_SECONDS * lease.row.attempts)
+    lease.put_off(retry_seconds=RETRY_SECONDS, give_up=lambda: _fail(lease, f"It could not be built: {reason}"))
 
 
 def _fail(lease: Lease, reason: str) -> None:

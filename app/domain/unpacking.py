@@ -32,7 +32,6 @@ from app.sql import db_now
 
 log = structlog.get_logger()
 
-MOST_ATTEMPTS = 5
 RETRY_SECONDS = 15.0
 ENTRIES_A_WRITE = 50
 CONTENT_TYPES = {kind.suffix: kind.content_type for kind in FORMATS.values()}
@@ -49,7 +48,7 @@ def open_next() -> bool:
         return False
     upload: Upload = lease.row
     try:
-        if upload.attempts > MOST_ATTEMPTS:
+        if lease.is_hopeless:
             _refuse(lease, "it could not be opened: each worker that began with it died")
         else:
             with access.acting_for(upload.owner_id):
@@ -65,11 +64,7 @@ def open_next() -> bool:
 
 def _put_off(lease: Lease, reason: str) -> None:
     log.warning("submission put off", upload=lease.row.id[:8], reason=reason)
-    with suppress(leases.LeaseLostError):
-        if lease.row.attempts >= MOST_ATTEMPTS:
-            _refuse(lease, reason)
-        else:
-            lease.give_back(delay_seconds=RETRY_SECONDS * lease.row.attempts)
+    lease.put_off(retry_seconds=RETRY_SECONDS, give_up=lambda: _refuse(lease, reason))
 
 
 def _refuse(lease: Lease, reason: str) -> None:

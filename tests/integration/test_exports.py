@@ -114,7 +114,7 @@ def test_one_that_cannot_be_stored_is_tried_again_and_then_says_why(
     address = ask(client)
     in_the_way = tmp_path / "files"
     in_the_way.write_bytes(b"where the folder should be")
-    for _ in range(exports.MOST_ATTEMPTS):
+    for _ in range(leases.MOST_ATTEMPTS):
         with app.app_context():
             transactions.run(lambda session: session.execute(update(Export).values(due_at=db_now())))
         assert build(app)
