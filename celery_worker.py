@@ -12,9 +12,9 @@ from celery.signals import worker_init, worker_shutdown, worker_shutting_down
 from celery.worker.consumer import Gossip, Mingle
 
 from app import monochrome  # noqa: F401 - before structlog
-from app.domain import builder, images
+from app.domain import builder, images, sharing
 from app.errors import OtherStorageError, SettingError
-from app.extensions import celery
+from app.extensions import celery, settings
 from app.runtime import create_runtime
 
 try:
@@ -29,26 +29,28 @@ __all__ = ["app", "celery", "flask_app"]
 
 
 @worker_init.connect
-def _start_pump(**_kwargs: object) -> None:
+def _start(**_kwargs: object) -> None:
     # Before the broker is there: a worker that hears no bell finds its work all the same.
     with flask_app.app_context():
         try:
-            images.start()
+            sharing.check_at_start()
         except OtherStorageError as error:
             sys.exit(f"imagejobs: {error.message}")
-        if flask_app.config["SETTINGS"].builds_reports:
-            builder.start()
+        if settings.takes_images:
+            images.start()
+        if settings.builds_reports:
+            builder.start(is_alone=not settings.takes_images)
 
 
 @worker_shutting_down.connect
-def _stop_pump(**_kwargs: object) -> None:
+def _stop(**_kwargs: object) -> None:
     with flask_app.app_context():
         images.stop()
         builder.stop()
 
 
 @worker_shutdown.connect
-def _join_pump(**_kwargs: object) -> None:
+def _join(**_kwargs: object) -> None:
     with flask_app.app_context():
         images.join()
         builder.join()

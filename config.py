@@ -24,6 +24,7 @@ from app.errors import SettingError
 # The formats that Pillow reads safely and stores send; MPO is what some phones write under the name of JPEG.
 IMAGE_FORMATS = "JPEG,MPO,PNG,WEBP,GIF,BMP,TIFF"
 
+WORKER_TASKS = ("images", "reports")
 SECONDS = {"second": 1, "minute": 60, "hour": 3600}
 
 
@@ -100,6 +101,12 @@ class Settings(BaseModel):
         "",
         description="Lanes (`plain`, `detector`) whose jobs a worker takes, and no others, by a queue of its own for "
         "each. Empty: all, and none waits for the other.",
+    )
+    WORKER_TASKS: str = Field(
+        "",
+        description="What a worker does (by comma: `images`, `reports`, the second with large tables, archives and "
+        "mails), and nothing else. Empty: both, but with other doors than `uploads` or other lanes than `plain` images "
+        "alone.",
     )
     LANE_PROCESSES: int = Field(
         1,
@@ -347,6 +354,13 @@ class Settings(BaseModel):
                 ipaddress.ip_network(network)
         return value
 
+    @field_validator("WORKER_TASKS")
+    @classmethod
+    def _are_tasks(cls, value: str) -> str:
+        if unknown := [task for task in _listed(value) if task not in WORKER_TASKS]:
+            raise ValueError(f"there is no task {', '.join(unknown)}; known are {', '.join(WORKER_TASKS)}")
+        return value
+
     @field_validator("RATE_LIMIT", "RATE_LIMIT_NO_KEY")
     @classmethod
     def _is_rate(cls, value: str) -> str:
@@ -421,12 +435,23 @@ class Settings(BaseModel):
         return tuple(_listed(self.WORKER_LANES))
 
     @property
+    def worker_tasks(self) -> tuple[str, ...]:
+        return tuple(_listed(self.WORKER_TASKS))
+
+    @property
     def manifest_dir(self) -> Path:
         return Path(self.MANIFEST_DIR) if self.MANIFEST_DIR else self.DATA_DIR / "manifests"
 
     @property
+    def takes_images(self) -> bool:
+        """Whether a worker works on images at all."""
+        return not self.worker_tasks or "images" in self.worker_tasks
+
+    @property
     def builds_reports(self) -> bool:
-        """Whether a worker also opens archives, builds reports and sends mails."""
+        """Whether a worker opens archives, builds reports and sends mails, beside images or alone."""
+        if self.worker_tasks:
+            return "reports" in self.worker_tasks
         is_for_uploads = not self.worker_sources or "uploads" in self.worker_sources
         return is_for_uploads and (not self.worker_lanes or "plain" in self.worker_lanes)
 

@@ -167,9 +167,9 @@ def init_celery(app: Flask, options: Settings) -> None:
 
 
 def _queues(options: Settings) -> dict[str, Any]:
-    """What a worker of this process listens to: the bells for all, or those of its doors or lanes.
+    """What a worker of this process listens to: the bells for all, or those of its doors or lanes; those for reports.
 
-    One that has both hears those of its doors. Raises SettingError.
+    One that has doors and lanes hears those of its doors. Raises SettingError.
     """
     if unknown := set(options.worker_sources) - set(JobSource):
         raise SettingError(f"WORKER_SOURCES: there is no door {', '.join(unknown)}; known are {', '.join(JobSource)}")
@@ -178,9 +178,9 @@ def _queues(options: Settings) -> dict[str, Any]:
         raise SettingError(f"WORKER_LANES: there is no lane {', '.join(unknown)}; known are {known}")
     # As queues.of_door and queues.of_lane name them.
     of_doors = [f"images.{source}" for source in options.worker_sources]
-    names = of_doors or [f"images-{lane}" for lane in options.worker_lanes] or ["images"]
-    heard = [*names, "reports"] if options.builds_reports else names
-    return {"task_default_queue": names[0], "task_queues": [Queue(name) for name in heard]}
+    of_images = of_doors or [f"images-{lane}" for lane in options.worker_lanes] or ["images"]
+    names = [*(of_images if options.takes_images else ()), *(["reports"] if options.builds_reports else ())]
+    return {"task_default_queue": names[0], "task_queues": [Queue(name) for name in names]}
 
 
 def _in_context(app: Flask) -> type[Task]:

@@ -158,11 +158,15 @@ for service in "${services[@]}"; do
     # One after the other, so that most of the workers go on meanwhile.
     if [[ -n "$changed" ]]; then systemctl restart "$service"; else systemctl start "$service"; fi
 done
-# Fewer than last time: those beyond hand back what they hold, and end.
 systemctl list-units --plain --no-legend --all 'imagejobs-worker@*' | awk '{print $1}' | while read -r service; do
     number=${service#imagejobs-worker@}
-    [[ "${number%.service}" =~ ^[0-9]+$ && "${number%.service}" -gt "$workers" ]] || continue
-    systemctl disable --quiet --now "$service"
+    if [[ ! "${number%.service}" =~ ^[0-9]+$ ]]; then
+        # One with a name, such as imagejobs-worker@reports, which somebody enabled.
+        [[ -z "$changed" ]] || systemctl try-restart "$service"
+    elif [[ "${number%.service}" -gt "$workers" ]]; then
+        # Fewer than last time: those beyond hand back what they hold, and end.
+        systemctl disable --quiet --now "$service"
+    fi
 done
 
 if [[ -n "$web" ]] && command -v nginx >/dev/null; then

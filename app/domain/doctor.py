@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session
 from app import mails
 from app.domain import (
     audit,
+    builder,
     decoding,
     deliveries,
     feeds,
@@ -159,8 +160,14 @@ def _workers() -> Answers:
     if not alive:
         yield Level.BAD, f"none is alive, {len(known)} were seen in the last day: start one"
         return
-    slots, in_flight = sum(worker.slots for worker in alive), sum(worker.in_flight for worker in alive)
-    yield Level.FINE, f"{len(alive)} are alive with {slots} slots and hold {in_flight} images"
+    taking = [worker for worker in alive if worker.slots]
+    if taking:
+        slots, in_flight = sum(worker.slots for worker in taking), sum(worker.in_flight for worker in taking)
+        yield Level.FINE, f"{len(taking)} are alive with {slots} slots and hold {in_flight} images"
+    else:
+        yield Level.BAD, "none that is alive takes images: start one whose WORKER_TASKS does not leave them out"
+    if len(alive) > len(taking):
+        yield Level.FINE, f"{len(alive) - len(taking)} are alive for reports alone, and take no images"
     for worker in alive:
         still = (worker.seen_at - worker.progressed_at).total_seconds()
         if still > STUCK_WORKER_SECONDS:
@@ -187,6 +194,15 @@ def _work() -> Answers:
         yield level, f"{due} chunks are due and wait for a worker, the oldest for {_span(age)}{more}"
     for finding in transactions.read(audit.find_stalled):
         yield Level.BAD, finding.message
+
+
+def _reports() -> Answers:
+    count, seconds = builder.count_due()
+    if seconds > LONG_DUE_SECONDS:
+        told = f"{count} archives, reports, tables and mails wait for a worker, the first for {_span(seconds)}"
+        yield Level.LOOK, f"{told}: is there one whose WORKER_TASKS does not leave reports out, is it busy?"
+    else:
+        yield Level.FINE, f"{count} archives, reports, tables and mails are due"
 
 
 def _count_chunks(session: Session) -> Any:
@@ -312,6 +328,7 @@ QUESTIONS: dict[str, Callable[[], Answers]] = {
     "clock": _clock,
     "workers": _workers,
     "work": _work,
+    "reports": _reports,
     "webhooks": _webhooks,
     "lists": _lists,
     "detector": _detector,

@@ -32,7 +32,8 @@ class Figures:
     chunks_late: int  # ... and were claimed before: a lease that ran out, a retry that has come due
     chunks_leased: int  # claimed, or due again later
     oldest_due_seconds: float  # how long the chunk that waits longest has been due; 0 where none is
-    workers_alive: int
+    workers_alive: int  # of those that take images, as ``slots``
+    workers_for_reports: int  # alive too, and take none
     workers_silent: int  # seen in the last day, and gone without a good-bye
     slots: int
     in_flight: int
@@ -61,7 +62,8 @@ def _read(session: Session) -> Figures:
         chunks_leased=int(chunks.leased or 0),
         oldest_due_seconds=max(age, 0.0),
         workers_alive=int(workers.alive or 0),
-        workers_silent=workers.known - int(workers.alive or 0),
+        workers_for_reports=int(workers.for_reports or 0),
+        workers_silent=int(workers.silent or 0),
         slots=int(workers.slots or 0),
         in_flight=int(workers.in_flight or 0),
         deliveries_due=deliveries.due,
@@ -88,8 +90,9 @@ def _workers(session: Session) -> Any:
     is_alive = Worker.seen_at >= db_now(-ALIVE_SECONDS)
     return session.execute(
         select(
-            func.count().label("known"),
-            func.sum(case((is_alive, 1), else_=0)).label("alive"),
+            func.sum(case((and_(is_alive, Worker.slots > 0), 1), else_=0)).label("alive"),
+            func.sum(case((and_(is_alive, Worker.slots == 0), 1), else_=0)).label("for_reports"),
+            func.sum(case((is_alive, 0), else_=1)).label("silent"),
             func.sum(case((is_alive, Worker.slots), else_=0)).label("slots"),
             func.sum(case((is_alive, Worker.in_flight), else_=0)).label("in_flight"),
         )

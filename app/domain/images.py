@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import threading
-from importlib import metadata
 from typing import cast
 
 from flask import Flask, current_app
@@ -13,12 +10,11 @@ from flask import Flask, current_app
 from app.decoding.children import MOST_DEATHS
 from app.decoding.options import WALL_FACTOR
 from app.decoding.process import Cause
-from app.domain import decoding, sharing
+from app.domain import decoding, workers
 from app.domain.claims import Only
 from app.domain.conveyor import ConveyorOptions
 from app.domain.outcomes import RetryPolicy
 from app.domain.pump import Pump, PumpOptions
-from app.domain.workers import Identity
 from app.extensions import settings
 from app.fetching import FetchLimits
 from app.processors import DecodeLimits
@@ -32,11 +28,7 @@ _starting = threading.Lock()
 
 
 def start() -> None:
-    """Start this process's pump: from then on it looks for work now and then, and hears the bells. Once is enough.
-
-    Raises OtherStorageError where this host sees other files than the others do.
-    """
-    sharing.check_at_start()
+    """Start this process's pump: from then on it looks for work now and then, and hears the bells. Once is enough."""
     _pump().start()
 
 
@@ -89,7 +81,7 @@ def _options(options: Settings) -> PumpOptions:
     working = options.DECODE_TIMEOUT_SECONDS * WALL_FACTOR * MOST_DEATHS[Cause.LATE]
     longest = options.FETCH_TIMEOUT_SECONDS + working + options.GPU_PAUSE_MAX_SECONDS
     return PumpOptions(
-        me=_identity(options.SLOTS),
+        me=workers.this_process(options.SLOTS),
         lease_seconds=options.LEASE_SECONDS,
         flush_seconds=options.FLUSH_SECONDS,
         stop_seconds=STOP_SECONDS,
@@ -98,12 +90,3 @@ def _options(options: Settings) -> PumpOptions:
         conveyor=conveyor,
         only=Only(options.worker_sources, options.worker_lanes),
     )
-
-
-def _identity(slots: int) -> Identity:
-    host, pid = socket.gethostname()[:80], os.getpid()
-    try:
-        version = metadata.version("imagejobs")
-    except metadata.PackageNotFoundError:  # run from a folder that is not installed, as in the container
-        version = "unknown"
-    return Identity(f"{host}:{pid}", host, pid, slots, version)

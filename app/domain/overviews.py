@@ -49,7 +49,8 @@ def _now(session: Session) -> Now:
     sums = job_sums.read(session)
     is_ongoing = Job.state == JobState.ONGOING
     ongoing = session.scalar(select(func.count()).select_from(Job).where(is_ongoing, access.is_visible(Job))) or 0
-    alive = select(func.count(), func.sum(Worker.rate)).where(Worker.seen_at >= db_now(-ALIVE_SECONDS))
+    is_alive = Worker.seen_at >= db_now(-ALIVE_SECONDS)
+    alive = select(func.count(), func.sum(Worker.rate)).where(is_alive, Worker.slots > 0)
     workers, rate = session.execute(alive).one()
     total, waiting, done, failed, cancelled = sums.images
     return Now(sums.jobs, ongoing, total, waiting, done, failed, cancelled, workers, rate or 0.0)

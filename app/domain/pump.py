@@ -20,7 +20,6 @@ from dataclasses import dataclass, replace
 
 import structlog
 from flask import Flask
-from sqlalchemy.exc import DBAPIError
 
 from app import memory, processors
 from app.domain import claims, workers
@@ -239,17 +238,7 @@ class Pump:
         self._tell(is_last=True)
 
     def _tell(self, *, is_last: bool = False) -> bool:
-        me = self._options.me
         settled = self._writer.written
-        try:
-            if is_last:
-                workers.leave(me.name)
-            elif not workers.beat(
-                me.name, in_flight=self._hands.images, settled=settled, rate=self._pace.since_last(settled)
-            ):
-                workers.join(me)
-        except (UnavailableError, DBAPIError) as error:
-            # Nobody is served worse because a row is missing.
-            log.warning("worker not noted", reason=str(error)[:200])
-            return False
-        return True
+        rate = self._pace.since_last(settled)
+        me, in_flight = self._options.me, self._hands.images
+        return workers.tell(me, in_flight=in_flight, settled=settled, rate=rate, is_last=is_last)

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import time
 from dataclasses import dataclass
+from importlib import metadata
 
+import structlog
 from sqlalchemy import delete, insert, or_, select, update
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from app.domain import transactions
+from app.errors import UnavailableError
 from app.models import Worker
 from app.sql import db_now
+
+log = structlog.get_logger()
 
 BEAT_SECONDS = 5.0
 # Six missed beats: it is gone, or its database is.
@@ -27,6 +35,16 @@ class Identity:
     pid: int
     slots: int
     version: str
+
+
+def this_process(slots: int) -> Identity:
+    """``slots`` is 0 where it takes no images."""
+    host, pid = socket.gethostname()[:80], os.getpid()
+    try:
+        version = metadata.version("imagejobs")
+    except metadata.PackageNotFoundError:  # run from a folder that is not installed, as in the container
+        version = "unknown"
+    return Identity(f"{host}:{pid}", host, pid, slots, version)
 
 
 def join(me: Identity) -> None:
@@ -60,6 +78,20 @@ def beat(name: str, *, in_flight: int, settled: int, rate: float = 0.0) -> bool:
 def leave(name: str) -> None:
     """This process ends in good order."""
     transactions.run(lambda session: session.execute(delete(Worker).where(Worker.name == name)))
+
+
+def tell(me: Identity, *, in_flight: int = 0, settled: int = 0, rate: float = 0.0, is_last: bool = False) -> bool:
+    """A beat, for the first time or after a silence ``join``, at the end ``leave``; False where none was noted."""
+    try:
+        if is_last:
+            leave(me.name)
+        elif not beat(me.name, in_flight=in_flight, settled=settled, rate=rate):
+            join(me)
+    except (UnavailableError, DBAPIError) as error:
+        # Nobody is served worse because a row is missing.
+        log.warning("worker not noted", reason=str(error)[:200])
+        return False
+    return True
 
 
 def find() -> list[tuple[Worker, bool]]:

@@ -121,8 +121,9 @@ def _of_database(found: Figures) -> Iterator[Metric]:
     yield _gauge("images_open", "Images without a result", found.images_open)
     yield _gauge("images_in_flight", "Images that live workers hold", found.in_flight)
     yield _gauge("worker_slots", "Images that live workers can hold", found.slots)
-    workers = {"alive": found.workers_alive, "silent": found.workers_silent}
-    yield _labelled("workers", "Worker processes; silent: gone in the last day without a good-bye", "state", workers)
+    workers = {"alive": found.workers_alive, "reports": found.workers_for_reports, "silent": found.workers_silent}
+    sentence = "Worker processes; reports: alive, and take no images; silent: gone in the last day without a good-bye"
+    yield _labelled("workers", sentence, "state", workers)
     chunks = {"due": found.chunks_due, "late": found.chunks_late, "leased": found.chunks_leased}
     sentence = "Pieces of work; late: due again, of those due; leased: held by a worker, or to be tried later"
     yield _labelled("chunks", sentence, "state", chunks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import socket
 from pathlib import Path
@@ -15,15 +16,16 @@ from flask.testing import FlaskClient
 from sqlalchemy import text, update
 
 from app.cli import main
-from app.domain import keys, transactions, workers
+from app.domain import keys, transactions, uploads, workers
 from app.domain.access import Scope
 from app.domain.keys import NewKey
-from app.models import Delivery, Webhook
+from app.models import Delivery, Upload, Webhook
 from app.sql import db_now
 from tests import onnx_models
 from tests.conftest import Backend
 from tests.integration import hands
 from tests.integration.receivers import subscribe
+from tests.pictures import photo
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +77,32 @@ def test_stuck_worker_is_told(app: Flask) -> None:
         stuck = "UPDATE workers SET in_flight = 7, progressed_at = '2020-01-01 00:00:00.000000'"
         transactions.run(lambda session: session.execute(text(stuck)))
     assert "look  workers: host:1 holds 7 images and wrote nothing for" in examined().output
+
+
+def test_workers_for_reports_alone_lack_no_images_and_do_not_stand_for_those_that_take_them(app: Flask) -> None:
+    with app.app_context():
+        workers.join(workers.Identity("host:2", "host", 2, 0, "0.1"))
+    alone = examined()
+    assert alone.exit_code == 1
+    assert "BAD   workers: none that is alive takes images: start one" in alone.output
+    start_one(app)
+    both = examined()
+    assert both.exit_code == 0, both.output
+    assert "fine  workers: 1 are alive with 500 slots and hold 0 images" in both.output
+    assert "fine  workers: 1 are alive for reports alone, and take no images" in both.output
+
+
+def test_reports_that_nobody_builds_are_told(app: Flask) -> None:
+    with app.app_context():
+        upload_id = uploads.new_id()
+        uploads.add(upload_id, "cat.png", io.BytesIO(photo("chelsea.png")))
+        uploads.hand_in(upload_id, "")
+    assert "fine  reports: 1 archives, reports, tables and mails are due" in examined().output
+    with app.app_context():
+        late = update(Upload).values(due_at=db_now(-7200.0))
+        transactions.run(lambda session: session.execute(late))
+    told = "look  reports: 1 archives, reports, tables and mails wait for a worker, the first for 2 hours: is there one"
+    assert told in examined().output
 
 
 def test_broker_that_is_away_is_told(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,6 +185,7 @@ def test_answers_come_as_json_too() -> None:
         "clock",
         "workers",
         "work",
+        "reports",
         "lists",
         "webhooks",
         "detector",

@@ -56,8 +56,8 @@ def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "secrets"
 
 
-def environment_of(name: str, secrets: Path) -> dict[str, str]:
-    found = {key: filled_in(value, EXAMPLE) for key, value in SERVICES[name]["environment"].items()}
+def environment_of(name: str, secrets: Path, **variables: str) -> dict[str, str]:
+    found = {key: filled_in(value, EXAMPLE | variables) for key, value in SERVICES[name]["environment"].items()}
     return {key: value.replace("/run/secrets", str(secrets)) for key, value in found.items()}
 
 
@@ -137,7 +137,7 @@ def test_database_is_the_one_that_mysql_creates() -> None:
 def test_every_door_can_have_web_servers_and_workers_of_its_own() -> None:
     for names, setting in ((WORKERS, "WORKER_SOURCES"), (WEBS, "WEB_DOORS")):
         by_profile = {profile: OURS[name]["environment"] for name in names for profile in OURS[name]["profiles"]}
-        assert set(by_profile) == {"all", *JobSource, *LANES}
+        assert set(by_profile) - {"reports"} == {"all", *JobSource, *LANES}
         assert not {setting, "WORKER_LANES"} & set(by_profile["all"])
         assert all(by_profile[source][setting] == source for source in JobSource)
 
@@ -146,6 +146,20 @@ def test_every_lane_can_have_workers_of_its_own() -> None:
     for lane in LANES:
         assert OURS[f"worker-{lane}"]["environment"]["WORKER_LANES"] == lane
         assert OURS[f"worker-{lane}"]["profiles"] == [lane]
+
+
+def test_reports_can_have_workers_of_their_own_and_the_others_leave_them_to_these(secrets: Path) -> None:
+    assert OURS["worker-reports"]["profiles"] == ["reports"]
+    others = [name for name in WORKERS if name != "worker-reports"]
+    alone = Settings.from_env(environment_of("worker-reports", secrets))
+    assert (alone.takes_images, alone.builds_reports) == (False, True)
+    for name in others:
+        settings = Settings.from_env(environment_of(name, secrets))
+        assert settings.takes_images, name
+        told = Settings.from_env(environment_of(name, secrets, WORKER_TASKS="images"))
+        assert (told.takes_images, told.builds_reports) == (True, False), name
+    assert Settings.from_env(environment_of("worker", secrets)).builds_reports
+    assert Settings.from_env(environment_of("worker-reports", secrets, WORKER_TASKS="images")) == alone
 
 
 def test_nothing_waits_for_what_only_some_profiles_have() -> None:

@@ -1,4 +1,4 @@
-"""Settings that stand in files, as secrets do."""
+"""Settings that stand in files, as secrets do, and what a worker is told to do."""
 
 from __future__ import annotations
 
@@ -44,3 +44,29 @@ def test_a_file_that_cannot_be_read_stops_the_start(tmp_path: Path, content: byt
         file.write_bytes(content)
     with pytest.raises(SettingError, match=r"METRICS_TOKEN_FILE='.*': "):
         Settings.from_env({"METRICS_TOKEN_FILE": str(file)})
+
+
+@pytest.mark.parametrize(
+    ("values", "takes_images", "builds_reports"),
+    [
+        ({}, True, True),
+        ({"WORKER_TASKS": " , "}, True, True),
+        ({"WORKER_TASKS": "images"}, True, False),
+        ({"WORKER_TASKS": "reports"}, False, True),
+        ({"WORKER_TASKS": "reports, images", "WORKER_LANES": "detector"}, True, True),
+        ({"WORKER_TASKS": "reports", "WORKER_SOURCES": "urls"}, False, True),
+        ({"WORKER_SOURCES": "urls"}, True, False),
+        ({"WORKER_SOURCES": "urls,uploads", "WORKER_LANES": "plain"}, True, True),
+        ({"WORKER_LANES": "detector"}, True, False),
+    ],
+)
+def test_a_worker_does_what_its_tasks_say_and_else_what_goes_with_its_images(
+    values: dict[str, str], takes_images: bool, builds_reports: bool
+) -> None:
+    found = Settings.from_env(values)
+    assert (found.takes_images, found.builds_reports) == (takes_images, builds_reports)
+
+
+def test_a_task_that_there_is_not_stops_the_start() -> None:
+    with pytest.raises(SettingError, match="WORKER_TASKS='report': there is no task report; known are images, reports"):
+        Settings.from_env({"WORKER_TASKS": "report"})
