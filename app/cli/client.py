@@ -12,6 +12,7 @@ import click
 
 from app import times
 from app.cli import columns, output, watching
+from app.cli.options import tell
 from app.cli.output import with_forms
 from app.cli.services import Service, with_service
 
@@ -29,8 +30,7 @@ job_argument = click.argument("job", type=click.IntRange(min=1))
 @with_service
 def submit_command(service: Service, file: BinaryIO, watch: bool, idempotency_key: str | None) -> None:
     """Submit the job in FILE (JSON; - reads standard input) and print its id."""
-    job = service.submit(file.read(), idempotency_key=idempotency_key or uuid.uuid4().hex)
-    click.echo(job)
+    job = tell(service.submit(file.read(), idempotency_key=idempotency_key or uuid.uuid4().hex))
     if watch:
         sys.stdout.flush()
         finish(watching.follow(service, job))

@@ -7,10 +7,10 @@ import json
 import random
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import click
 import requests
@@ -45,6 +45,11 @@ class RefusedError(CannotError):
         self.reason = reason
 
 
+class Created(NamedTuple):
+    job_id: int
+    callback_secret: str | None  # of a callback_url that came without one
+
+
 class _AwayError(Exception):
     """This attempt failed, a later one may not; ``wait_seconds`` is what the service asked for."""
 
@@ -74,19 +79,17 @@ class Service:
         self._session.headers["Accept"] = "application/json"
         self._session.auth = _Bearer(key) if key else None
 
-    def submit(self, body: bytes, *, idempotency_key: str) -> int:
-        """Create a job and return its id."""
-        return int(self._change("job_id", "/api/submit/", body, idempotency_key)["job_id"])
+    def submit(self, body: bytes, *, idempotency_key: str) -> Created:
+        """Create a job."""
+        return _created(self._change("job_id", "/api/submit/", body, idempotency_key))
 
-    def upload(self, body: Iterable[bytes], *, idempotency_key: str, processors: str | None) -> int:
+    def upload(self, body: Iterable[bytes], *, idempotency_key: str, asked: Mapping[str, str]) -> Created:
         """Create a job of the photos in ``body``, which knows its length and can be gone through again."""
-        parameters = {"processors": processors}
-        done = self._change("job_id", "/upload_image_batch", body, idempotency_key, params=parameters)
-        return int(done["job_id"])
+        return _created(self._change("job_id", "/upload_image_batch", body, idempotency_key, params=asked))
 
-    def post_form(self, path: str, body: bytes, kind: str, *, idempotency_key: str) -> int:
-        """Create a job of a form and return its id; ``kind`` is the body's Content-Type."""
-        return int(self._change("job_id", path, body, idempotency_key, kind=kind)["job_id"])
+    def post_form(self, path: str, body: bytes, kind: str, *, idempotency_key: str) -> Created:
+        """Create a job of a form; ``kind`` is the body's Content-Type."""
+        return _created(self._change("job_id", path, body, idempotency_key, kind=kind))
 
     def cancel(self, job_id: int) -> dict[str, Any]:
         """Stop a job and return its status."""
@@ -214,6 +217,10 @@ class Service:
         if not isinstance(body, dict) or field not in body:
             raise CannotError(f"{self.url} does not answer like imagejobs: HTTP {answer.status_code} without {field!r}")
         return body
+
+
+def _created(answer: dict[str, Any]) -> Created:
+    return Created(int(answer["job_id"]), answer.get("callback_secret"))
 
 
 def _pause(attempt: int) -> float:

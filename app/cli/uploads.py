@@ -18,7 +18,8 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
 from app.cli import output, watching
-from app.cli.services import CannotError, RefusedError, Service, with_service
+from app.cli.options import tell, with_job_options
+from app.cli.services import CannotError, Created, RefusedError, Service, with_service
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".mpo", ".avif"}
 # A batch is one request and one job: few enough that one which breaks off is soon sent again.
@@ -50,18 +51,26 @@ class Metadata:
 @click.option("--camera-id", default="", help="What took them.")
 @click.option("--barcode", default="", help="What they show.")
 @click.option("--processors", help="Names of processors, by comma; without it the images are measured.")
+@with_job_options
 @click.option("--again", is_flag=True, help="Make new jobs even of photos that were uploaded so before.")
 @click.option("--watch", is_flag=True, help="Follow the jobs to their end; exit with 1 if one failed.")
 @with_service
 def upload_command(
-    service: Service, folder: Path, processors: str | None, again: bool, watch: bool, **metadata: str
+    service: Service,
+    folder: Path,
+    processors: str | None,
+    again: bool,
+    watch: bool,
+    asked: dict[str, str],
+    **metadata: str,
 ) -> None:
     """Upload the photos in FOLDER and those below it (or one file), and print the ids of their jobs.
 
     They are taken in the order of their names, about a hundred a job. Calling it again after it was interrupted goes
     on: what was uploaded already makes no second job. Exits with 1 where a file was not taken.
     """
-    upload = _Upload(service, Metadata(**metadata), processors, salt=os.urandom(16).hex() if again else "")
+    asked |= {"processors": processors} if processors is not None else {}
+    upload = _Upload(service, Metadata(**metadata), asked, salt=os.urandom(16).hex() if again else "")
     jobs = upload.run(folder)
     for path, reason in upload.refused:
         click.echo(output.escaped(f"not taken: {path}: {reason}"), err=True)
@@ -77,10 +86,10 @@ def upload_command(
 class _Upload:
     """``refused`` are files that the service did not take, with its reasons."""
 
-    def __init__(self, service: Service, metadata: Metadata, processors: str | None, *, salt: str) -> None:
+    def __init__(self, service: Service, metadata: Metadata, asked: dict[str, str], *, salt: str) -> None:
         self._service = service
         self._metadata = metadata
-        self._processors = processors
+        self._asked = asked
         self._salt = salt
         self.refused: list[tuple[Path, str]] = []
 
@@ -95,20 +104,19 @@ class _Upload:
         with _progress() as progress:
             task = progress.add_task(f"{files} file{'' if files == 1 else 's'}", total=size)
             for batch in _batches(_photos(folder)):
-                job = self._send(batch, progress, task)
-                if job is not None:
-                    jobs.append(job)
-                    click.echo(job)
+                created = self._send(batch, progress, task)
+                if created is not None:
+                    jobs.append(tell(created))
         return jobs
 
-    def _send(self, batch: Sequence[Photo], progress: Progress, task: TaskID) -> int | None:
+    def _send(self, batch: Sequence[Photo], progress: Progress, task: TaskID) -> Created | None:
         """The job of a batch, without those of its files that the service does not take; None where it takes none."""
         start = progress.tasks[task].completed
         left = list(batch)
         while left:
             body = _Body(left, self._metadata, lambda sent: progress.update(task, completed=start + sent))
             try:
-                job = self._service.upload(body, idempotency_key=self._key(left), processors=self._processors)
+                created = self._service.upload(body, idempotency_key=self._key(left), asked=self._asked)
             except RefusedError as error:
                 found = ITEM.match(error.reason)
                 if found is None or int(found[1]) >= len(left):
@@ -116,14 +124,17 @@ class _Upload:
                 self.refused.append((left.pop(int(found[1])).path, found[2]))
             else:
                 progress.update(task, completed=start + sum(photo.bytes for photo in batch))
-                return job
+                return created
         return None
 
     def _key(self, photos: Sequence[Photo]) -> str:
-        """The same for the same files with the same metadata: a second call makes no second job."""
+        """The same for the same files of which the same is said and asked: a second call makes no second job."""
         named = [[str(photo.path.resolve()), photo.bytes, photo.changed_at.timestamp()] for photo in photos]
         meta = self._metadata
-        text = json.dumps([self._salt, self._processors, meta.store_name, meta.camera_id, meta.barcode, named])
+        asked = self._asked.copy()
+        told = [self._salt, asked.pop("processors", None), meta.store_name, meta.camera_id, meta.barcode, named]
+        # At the end, and only where there is any: what an older release uploaded has to be known again.
+        text = json.dumps([*told, asked] if asked else told)
         return f"upload-{hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()}"
 
 
