@@ -32,6 +32,7 @@ from app.domain import (
     notices,
     sharing,
     transactions,
+    visit_sums,
     webhooks,
     workers,
 )
@@ -250,6 +251,17 @@ def _lists() -> Answers:
         yield Level.FINE, "nothing waits to be told on queue:images or queue:batch"
 
 
+def _sums() -> Answers:
+    count, seconds = visit_sums.waiting()
+    told = f"{count}{' or more' if count == visit_sums.MOST_COUNTED else ''} changes of visits wait to be added up"
+    if not count or (seconds is not None and seconds < LONG_WAITING_SECONDS):
+        yield Level.FINE, told
+        return
+    since = "since before this release" if seconds is None else f"the first for {_span(seconds)}"
+    why = "is `imagejobs recover` running, does its log say `visits not added up`?"
+    yield Level.LOOK, f"{told}, {since}: pages stay right and get slower; {why}"
+
+
 def _disk() -> Answers:
     folder = settings.DATA_DIR.resolve()
     if not folder.is_dir():
@@ -331,6 +343,7 @@ QUESTIONS: dict[str, Callable[[], Answers]] = {
     "reports": _reports,
     "webhooks": _webhooks,
     "lists": _lists,
+    "sums": _sums,
     "detector": _detector,
     "mail": _mail,
 }

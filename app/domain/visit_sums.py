@@ -27,13 +27,15 @@ from app.domain.visit_changes import COLUMNS, day_of_visit
 from app.errors import UnavailableError
 from app.extensions import settings
 from app.models import Grain, Visit, VisitChange, VisitState, VisitSum
-from app.sql import json_rows
+from app.sql import db_now, json_rows
 
 log = structlog.get_logger()
 
 # Added up in one transaction: about half a second on MariaDB, and nobody waits for its locks.
 CHANGES_A_FOLD = 5_000
 ROWS_A_STATEMENT = 1_000
+# However many wait, to say so costs no more than this.
+MOST_COUNTED = 10_000
 COUNTS = ("visits", "images", "images_failed", "perimeter")
 ALL_STORES = ""
 SUMS = cast(Table, VisitSum.__table__)
@@ -84,6 +86,20 @@ def _run(app: Flask, stop: threading.Event) -> None:
 def fold(most: int = CHANGES_A_FOLD) -> int:
     """Add up to so many changes to the sums, and return how many. A second run finds none of them left."""
     return transactions.run(lambda session: _fold(session, most))
+
+
+def waiting() -> tuple[int, float | None]:
+    """How many changes are not in the sums yet, counted up to MOST_COUNTED, and for how many seconds the oldest is not.
+
+    None: there are none, or only such as an older release has noted.
+    """
+    return transactions.read(_waiting)
+
+
+def _waiting(session: Session) -> tuple[int, float | None]:
+    first = select(VisitChange.noted_at).order_by(VisitChange.id).limit(MOST_COUNTED).subquery()
+    count, oldest, now = session.execute(select(func.count(), func.min(first.c.noted_at), db_now())).one()
+    return count, (now - oldest).total_seconds() if oldest else None
 
 
 def _fold(session: Session, most: int) -> int:

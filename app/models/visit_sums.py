@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from enum import StrEnum
 
 from sqlalchemy import BigInteger, Index, String
@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import BYTEWISE, Base, stored
 from app.models.jobs import VisitState
-from app.sql import BigId
+from app.sql import BigId, db_now
 
 
 class Grain(StrEnum):
@@ -61,3 +61,4 @@ class VisitChange(Base):
     images: Mapped[int] = mapped_column(BigInteger)
     images_failed: Mapped[int] = mapped_column(BigInteger)
     perimeter: Mapped[int] = mapped_column(BigInteger)
+    noted_at: Mapped[datetime | None] = mapped_column(default=db_now())  # NULL: by a release that did not say

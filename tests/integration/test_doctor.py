@@ -6,6 +6,7 @@ import io
 import json
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
@@ -16,10 +17,10 @@ from flask.testing import FlaskClient
 from sqlalchemy import text, update
 
 from app.cli import main
-from app.domain import keys, transactions, uploads, workers
+from app.domain import doctor, keys, transactions, uploads, visit_sums, workers
 from app.domain.access import Scope
 from app.domain.keys import NewKey
-from app.models import Delivery, Upload, Webhook
+from app.models import Delivery, Upload, VisitChange, Webhook
 from app.sql import db_now
 from tests import onnx_models
 from tests.conftest import Backend
@@ -105,6 +106,33 @@ def test_reports_that_nobody_builds_are_told(app: Flask) -> None:
     assert told in examined().output
 
 
+def test_changes_that_nobody_adds_up_are_told_however_many_there_are(
+    app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def noted(at: Any) -> None:
+        with app.app_context():
+            transactions.run(lambda session: session.execute(update(VisitChange).values(noted_at=at)))
+
+    def found() -> str:
+        with app.app_context():
+            [(level, sentence)] = doctor.QUESTIONS["sums"]()
+        return f"{level}: {sentence}"
+
+    assert found() == "fine: 0 changes of visits wait to be added up"
+    hands.submit(client, *(hands.visit("NOWHERE") for _ in range(5)))
+    assert found() == "fine: 5 changes of visits wait to be added up"
+    noted(db_now(-7200.0))
+    assert found().startswith("look: 5 changes of visits wait to be added up, the first for 2 hours: pages stay right")
+    assert "sums: 5 changes of visits wait to be added up, the first for 2 hours" in examined().output
+    noted(None)
+    assert found().startswith("look: 5 changes of visits wait to be added up, since before this release: ")
+    monkeypatch.setattr(visit_sums, "MOST_COUNTED", 3)
+    assert found().startswith("look: 3 or more changes of visits wait to be added up")
+    with app.app_context():
+        assert visit_sums.fold() == 5
+    assert found() == "fine: 0 changes of visits wait to be added up"
+
+
 def test_broker_that_is_away_is_told(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     start_one(app)
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
@@ -187,6 +215,7 @@ def test_answers_come_as_json_too() -> None:
         "work",
         "reports",
         "lists",
+        "sums",
         "webhooks",
         "detector",
         "mail",
