@@ -151,16 +151,23 @@ def settled(created: Created) -> Generator[list[Image], None, None]:
     """The images of a job in the order as sent, some at a time, as they are settled; an empty list while none is.
 
     After ``MANIFEST_WAIT_SECONDS`` what is open is cancelled, and handed out as it is. It is cancelled too where nobody
-    listens any more, unless the job is an earlier request's.
+    listens any more, unless the job is an earlier request's. A database that leaves meanwhile is waited for as the
+    images are; raises UnavailableError where it is away at the end.
     """
     until = time.monotonic() + settings.MANIFEST_WAIT_SECONDS
-    total = jobs.get(created.job_id).images_total
-    next_seq, pause = 0, LEAST_PAUSE_SECONDS
+    total = next_seq = 0
+    pause = LEAST_PAUSE_SECONDS
     try:
-        while next_seq < total:
+        while not total or next_seq < total:
             if is_late := time.monotonic() >= until:
                 _stop(created.job_id)
-            found = transactions.read(partial(_page, job_id=created.job_id, first=next_seq))
+            try:
+                total = total or jobs.get(created.job_id).images_total
+                found = transactions.read(partial(_page, job_id=created.job_id, first=next_seq))
+            except UnavailableError:
+                if is_late:
+                    raise
+                found = []
             ready = found if is_late else list(takewhile(_is_settled, found))
             yield ready
             next_seq += len(ready)

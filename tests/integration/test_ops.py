@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 import time
@@ -15,6 +16,7 @@ from flask.testing import FlaskClient
 from flask_migrate import upgrade
 
 from app import create_app, queues
+from app.web import manifests as web_manifests
 from config import Settings
 from testbed.mariadb import MariaDB
 from testbed.redis import Redis
@@ -136,6 +138,22 @@ def test_a_database_that_is_down_is_503_and_comes_back(service: Callable[..., Fl
         server.start()
         assert client.get(f"/api/status?jobid={job}").json["status"] == "ongoing"
         assert client.post("/api/submit/", json=hands.body()).status_code == 201
+
+
+def test_who_waits_for_a_manifest_waits_for_the_database_too(
+    service: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web_manifests, "SILENCE_SECONDS", 0)  # each look that finds nothing is told
+    with MariaDB() as server:
+        app = service(DATABASE_URL=server.create_database("away"))
+        file = {"file": (io.BytesIO(b"id\turl\na\thttp://h/0\n"), "images.tsv")}
+        pieces = iter(app.test_client().post("/api/v1/images_info/", data=file).response)
+        assert next(pieces) == b"\n"
+        server.kill()
+        assert next(pieces) == b"\n"
+        server.start()
+        hands.work_off(app)
+        assert list(json.loads(b"".join(pieces))) == ["a"]
 
 
 def test_request_ids_come_back_unless_they_are_odd(client: FlaskClient) -> None:
