@@ -39,6 +39,8 @@ UNRUNG_LOOK_SECONDS = 5.0
 # While the plain lane is full, others of which nothing was due are looked at again after this.
 LOOK_ASIDE_SECONDS = 1.0
 DATABASE_AWAY_SECONDS = 1.0
+# An idle worker gives freed memory back so often at most.
+TRIM_SECONDS = 60.0
 # Images that an idle worker claims at first: it has begun with them while it claims the others.
 FIRST_CLAIM = 200
 LAST_CLAIM_SECONDS = 5.0
@@ -81,6 +83,7 @@ class Pump:
         self._claim_until = 0.0
         self._look_at = 0.0  # ... and from then on without a slice
         self._look_aside_at = 0.0
+        self._trim_at = 0.0
         self._is_stopping = False
         self._has_claimed = threading.Event()  # for the last time
         self._has_ended = threading.Event()
@@ -196,6 +199,9 @@ class Pump:
                 self._rung.clear()
 
     def _note_empty_look(self) -> None:
+        if self._hands.is_empty and time.monotonic() >= self._trim_at:
+            self._trim_at = time.monotonic() + TRIM_SECONDS
+            memory.give_back_freed()
         with self._looked:
             self._empty_looks += 1
             self._looked.notify_all()
