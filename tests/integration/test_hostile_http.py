@@ -115,11 +115,9 @@ def test_gigabyte_is_refused_at_the_bound_and_memory_stays_flat(
     server: Server, header: str, piece: bytes, expected: int
 ) -> None:
     before = server.megabytes
-    started = time.monotonic()
     status, headers, body, sent = server.ask(f"{HEAD}{header}\r\n\r\n", endless(piece))
     assert status == expected
     expect_json_error(status, headers, body)
-    assert time.monotonic() - started < 5  # a second or so; this machine is shared
     assert sent < 10 * MOST_BODY, "read no further than the bound and what lies in buffers"
     assert server.megabytes - before < 30
 

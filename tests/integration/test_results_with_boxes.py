@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -48,7 +47,7 @@ def job(app: Flask, client: FlaskClient, found: dict[str, Any]) -> int:
             return hands.failed(each)
         entry = entries.get(each.seq)
         done = hands.done(each)
-        return replace(done, results=json.dumps({"detector": {"version": "1"} | entry})) if entry else done
+        return done._replace(results=json.dumps({"detector": {"version": "1"} | entry})) if entry else done
 
     hands.add_stores(app)
     job = hands.submit(client, hands.visit(images=6))
