@@ -85,6 +85,7 @@ class Settings(BaseModel):
 
     FLOWER_URL: str = Field("", description="Where Flower runs, for the control room to link to.")
 
+    WEB_PROCESSES: int = Field(1, ge=1, le=64, description="Processes of a web server; as many as it has cores.")
     WEB_THREADS: int = Field(8, ge=1, le=256, description="Threads of a web process.")
     WORKER_PROCESSES: int = Field(2, ge=1, le=256, description="Worker processes started by `make run`.")
     WEB_DOORS: str = Field(

@@ -21,9 +21,10 @@ settings = Settings.from_env()
 wsgi_app = "app:create_app()"
 bind = f"[{settings.HOST}]:{settings.PORT}" if ":" in settings.HOST else f"{settings.HOST}:{settings.PORT}"
 
-# One process and several threads: requests wait for the database most of their time, and SQLite has one writer.
+# Threads, since some requests wait for minutes (a manifest's images) and clients may be slow; a process for each core, since
+# one computes on one core at a time. One by default: SQLite has one writer.
 worker_class = "gthread"
-workers = 1
+workers = settings.WEB_PROCESSES
 threads = settings.WEB_THREADS
 
 # Idle keep-alive connections wait in the main thread and hold no worker thread, so that pollers may keep theirs.
@@ -88,8 +89,9 @@ def pre_request(worker, request):
 
 
 def write_error(sock, status, reason, _message):
-    """What is not HTTP never gets to the service; here, too, errors are JSON, and nothing that was sent comes back."""
-    body = json.dumps({"error": f"not a request that can be read: {reason}"})
+    """What is not HTTP never gets to the service, nor what fails outside of it; errors are JSON, and echo nothing."""
+    what = "not a request that can be read" if int(status) < 500 else "the answer broke off"
+    body = json.dumps({"error": f"{what}: {reason}"})
     head = f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: application/json\r\n"
     security = "X-Content-Type-Options: nosniff\r\n"
     util.write_nonblock(sock, f"{head}{security}Content-Length: {len(body) + 1}\r\n\r\n{body}\n".encode("latin-1"))
