@@ -21,8 +21,8 @@ settings = Settings.from_env()
 wsgi_app = "app:create_app()"
 bind = f"[{settings.HOST}]:{settings.PORT}" if ":" in settings.HOST else f"{settings.HOST}:{settings.PORT}"
 
-# Threads, since some requests wait for minutes (a manifest's images) and clients may be slow; a process for each core, since
-# one computes on one core at a time. One by default: SQLite has one writer.
+# Threads, since some requests wait for minutes (a manifest's images) and clients may be slow; a process for each core,
+# since one computes on one core at a time. One by default: SQLite has one writer.
 worker_class = "gthread"
 workers = settings.WEB_PROCESSES
 threads = settings.WEB_THREADS
