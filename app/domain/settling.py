@@ -57,7 +57,7 @@ _kept: dict[str, TypeEngine[Any]] = {
 class _Shape:
     """Outcomes that are written alike: by one statement, each a row of the same few columns.
 
-    A server takes about as long to read a column of a row as to write it, and nearly all outcomes are measures alone.
+    Each column costs the server time, and nearly all outcomes are measures alone.
     """
 
     def __init__(self, *, has_ended: bool = False, is_kept: bool = False) -> None:
