@@ -94,12 +94,12 @@ class Load:
             f"{self._scene.host.url}/{next(self._numbers) % PICTURES}.jpg?n={random.random()}" for _ in range(count)
         ]
 
-    def submit_urls(self, session: requests.Session) -> int:
+    def submit_urls(self, session: requests.Session, count: int = IMAGES_A_JOB) -> int:
         visits = [
-            {"store_id": store, "image_url": self._urls(IMAGES_A_JOB // 2), "visit_time": int(time.time() * 1000)}
+            {"store_id": store, "image_url": self._urls(count // 2), "visit_time": int(time.time() * 1000)}
             for store in ("S00339218", "S01408764")
         ]
-        return self._post(session, "/api/submit/", IMAGES_A_JOB, json={"count": 2, "visits": visits})
+        return self._post(session, "/api/submit/", count, json={"count": 2, "visits": visits})
 
     def submit_manifest(self, session: requests.Session) -> int:
         return self._post(session, "/api/v1/images_info_async/", IMAGES_A_JOB, files=self._manifest())
