@@ -18,22 +18,22 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
 from app import processors
-from app.decoding import ChildOptions, Children
 from app.domain import outcomes
+from app.domain.conveyor_options import ConveyorOptions
 from app.domain.hands import Hands
 from app.domain.lanes import Lane
-from app.domain.outcomes import Outcome, RetryPolicy
+from app.domain.outcomes import Outcome
 from app.domain.shelves import Kept, Shelves
 from app.domain.works import Room, Work
 from app.errors import DecodeError, ImageError, StorageError
-from app.fetching import Downloads, Fetched, FetchLimits, HeldBack
+from app.fetching import Downloads, Fetched, HeldBack
 from app.models import ImageState
-from app.processors import DecodeLimits, ImageFile, contract, perimeter, running
+from app.processors import ImageFile, contract, perimeter, running
 from app.processors.image_file import HURRIED_HEADER_CPU_SECONDS, HeaderTakesLongError
 from app.processors.running import Worked
 from app.storage import Storage
@@ -42,29 +42,6 @@ POLL_SECONDS = 0.25
 FEW = 16
 # Pauses end in steps of this, so that hundreds of them do not wake the thread one by one.
 TICK_SECONDS = 0.005
-# So many slow images for each child are under way, fetching included, so that it does not wait for the network.
-SLOW_A_CHILD = 64
-
-
-@dataclass(frozen=True)
-class ConveyorOptions:
-    """``slots`` images at once are under way; ``ahead`` more may wait so that slots never run empty."""
-
-    slots: int
-    ahead: int
-    pause_min_seconds: float
-    pause_max_seconds: float
-    fetch: FetchLimits
-    decode: DecodeLimits
-    children: ChildOptions
-    lane_processes: int  # children of each lane but the plain one
-    retry: RetryPolicy
-
-    def lane(self, name: str) -> Lane:
-        children = self.children
-        if name != contract.PLAIN:
-            children = replace(children, processes=self.lane_processes)
-        return Lane(Children(children), max(1, min(SLOW_A_CHILD * children.processes, self.slots * 3 // 4)))
 
 
 class Conveyor:
@@ -321,7 +298,7 @@ class Conveyor:
 
     def _pause(self, work: Work, length: int, worked: Worked, kept: Kept | None, seconds: float) -> None:
         pause = 0.0  # where a model has worked there is nothing left for it to stand for
-        if not work.wanted.has_model:
+        if not work.wanted.has_model and self._options.pause_max_seconds:
             pause = random.uniform(self._options.pause_min_seconds, self._options.pause_max_seconds)
         outcome = Outcome(
             work,
@@ -333,7 +310,10 @@ class Conveyor:
             storage_key=kept.key if kept else None,
             **worked.measures,
         )
-        heapq.heappush(self._pausing, (time.monotonic() + pause, next(self._order), outcome))
+        if pause:
+            heapq.heappush(self._pausing, (time.monotonic() + pause, next(self._order), outcome))
+        else:
+            self._done.append(outcome)
 
     def _end_pauses(self) -> None:
         now = time.monotonic()

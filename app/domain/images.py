@@ -12,7 +12,7 @@ from app.decoding.options import WALL_FACTOR
 from app.decoding.process import Cause
 from app.domain import decoding, workers
 from app.domain.claims import Only
-from app.domain.conveyor import ConveyorOptions
+from app.domain.conveyor_options import ConveyorOptions
 from app.domain.outcomes import RetryPolicy
 from app.domain.pump import Pump, PumpOptions
 from app.extensions import settings

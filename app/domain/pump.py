@@ -24,7 +24,8 @@ from flask import Flask
 from app import memory, processors
 from app.domain import claims, workers
 from app.domain.claims import Only
-from app.domain.conveyor import Conveyor, ConveyorOptions
+from app.domain.conveyor import Conveyor
+from app.domain.conveyor_options import ConveyorOptions
 from app.domain.hands import Hands
 from app.domain.workers import BEAT_SECONDS, Identity, Pace, Progress
 from app.domain.writer import Writer
