@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Sequence
 
-from bench import fetching, slots
+from bench import fetching, markdown, slots
 from bench.fetching import BARE_SECURE, SECURE, Fetching
 from bench.runs import HOST, WORKERS, Series
 from bench.targets import Target
@@ -16,8 +16,6 @@ LEAST_RIVAL = 30.0
 LEAST_SLOTS = 0.9
 MOST_MB = 130.0
 MOST_GROWTH = 1.1
-
-Table = tuple[Sequence[str], list[Sequence[str]]]
 
 EXPLANATION = """\
 All with images of about 200 KB. By HTTPS means TLS 1.3 over connections that stay open, by an authority of our own.
@@ -44,7 +42,7 @@ def render(found: Fetching, ours_no_pause: Series) -> list[str]:
     return [
         "## HTTPS, clients and other programs",
         EXPLANATION.format(downloads=bare.DOWNLOADS, rival=sizes.rival, processes=img2dataset.PROCESSES),
-        _table(("", "images/s", "workers, CPU s for 1,000", HOST), list(_rows(found, ours_no_pause))),
+        markdown.table(("", "images/s", "workers, CPU s for 1,000", HOST), _rows(found, ours_no_pause)),
         "## Slots in use",
         SLOTS.format(
             images=sizes.slots,
@@ -85,10 +83,6 @@ def _row(name: str, series: Series) -> Sequence[str]:
     rates = [run.rate for run in series.runs]
     range_ = f"{series.rate:,.0f} ({min(rates):,.0f} to {max(rates):,.0f})"
     return name, range_, f"{series.cpu(WORKERS):.2f}", f"{series.cpu(HOST):.2f}"
-
-
-def _table(head: Sequence[str], rows: list[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
 
 
 def judge(found: Fetching, ours_no_pause: Series) -> Iterator[Target]:

@@ -7,6 +7,7 @@ share, are the limit. In the end one host is cut off in the middle of a job, and
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import statistics
@@ -16,17 +17,18 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pymysql
 from celery import Celery
 
-from bench import books, network, pictures, services
+from bench import books, network, pictures, services, targets
 from bench.network import CORE_ADDRESS, NETWORK, Host
 from bench.pictures import WEIGHTS, Album
 from bench.servers import DATABASE, BenchError
 from bench.services import Posted, Service
+from bench.targets import Target
 from config import Settings
 from testbed import processes
 from testbed.mariadb import PASSWORD, USER, MariaDB
@@ -60,26 +62,47 @@ SHORT = Plan(pictures=3, rounds=1, images_a_host=150, slots=20, counts=(2,), lea
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.hosts", description=__doc__)
     parser.add_argument("--short", action="store_true", help="small numbers: shows that it runs, not how fast")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found there too")
     parser.add_argument("--inside", metavar="TAG", help=argparse.SUPPRESS)
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        return _measure(given.inside, SHORT if given.short else FULL) if given.inside else _enter()
+        if not given.inside:
+            return _enter(sys.argv[1:])
+        found = _measure(given.inside, SHORT if given.short else FULL)
     except KeyboardInterrupt:
         return INTERRUPTED
     except (BenchError, TimeoutError, RuntimeError) as error:
         print(f"The benchmark failed: {error}", file=sys.stderr)
         return 1
+    print(targets.table(found))
+    if given.json:
+        given.json.write_text(json.dumps([asdict(each) for each in found]))
+    return 0
 
 
-def _enter() -> int:
+def measure(*, is_short: bool) -> list[Target]:
+    """By a process of its own; nothing where no network namespaces can be made here. Raises BenchError."""
+    with tempfile.TemporaryDirectory(prefix="imagejobs-hosts-") as folder:
+        file = Path(folder) / "found.json"
+        code = _enter([*(["--short"] if is_short else []), "--json", str(file)])
+        if code == SKIPPED:
+            return []
+        if code == -signal.SIGINT or code == INTERRUPTED:
+            raise KeyboardInterrupt
+        if code:
+            raise BenchError(f"the benchmark of hosts ended with {code}")
+        return [Target(**each) for each in json.loads(file.read_text())]
+
+
+def _enter(arguments: Sequence[str]) -> int:
     """Make the hosts, and go on in the core."""
     if reason := network.why_not():
         print(f"Left out: no network namespaces can be made here ({reason}).", file=sys.stderr)
         return SKIPPED
     tag = f"ij{os.getpid()}"
     with network.running(tag, _hosts(tag)) as prefix:
-        argv = [*prefix, sys.executable, "-m", "bench.hosts", *sys.argv[1:], "--inside", tag]
+        argv = [*prefix, sys.executable, "-m", "bench.hosts", *arguments, "--inside", tag]
         child = subprocess.Popen(argv, cwd=PROJECT)
         try:
             return child.wait()
@@ -92,7 +115,7 @@ def _hosts(tag: str) -> list[Host]:
     return network.plan(tag, (IMAGES_HOST, *WORKER_HOSTS))
 
 
-def _measure(tag: str, plan: Plan) -> int:
+def _measure(tag: str, plan: Plan) -> list[Target]:
     images, *workers = _hosts(tag)
     with _rig(images, plan) as rig:
         rates: dict[int, list[float]] = {count: [] for count in plan.counts}
@@ -104,18 +127,15 @@ def _measure(tag: str, plan: Plan) -> int:
         with rig.workers(workers):
             cut = rig.cut_off(workers[-1], plan.images_a_host * len(workers))
         rig.audit()
-    _print(rates, cut)
-    return 0
+    return [*_growth({count: statistics.median(found) for count, found in rates.items()}), cut]
 
 
-def _print(rates: dict[int, list[float]], cut: str) -> None:
-    medians = {count: statistics.median(found) for count, found in rates.items()}
-    print("| worker hosts | images/s | of linear |\n|---|---|---|")
-    for count, rate in medians.items():
-        first = min(medians)
-        of_linear = rate / (count / first * medians[first])
-        print(f"| {count} | {rate:,.0f} | {of_linear:.2f} {'met' if of_linear >= LINEAR else '**missed**'} |")
-    print(cut)
+def _growth(rates: dict[int, float]) -> Iterator[Target]:
+    (first, alone), *_ = rates.items()
+    for count, rate in rates.items():
+        of_linear = rate / (count / first * alone)
+        wanted = f"{count} worker hosts: at least {LINEAR:g} of linear"
+        yield Target(wanted, f"{of_linear:.2f} ({rate:,.0f} images/s)", of_linear >= LINEAR)
 
 
 @contextmanager
@@ -210,8 +230,8 @@ class _Rig:
         posted = self._submit(images)
         return images / (self._finish(posted, images) - posted.answered_at)
 
-    def cut_off(self, host: Host, images: int) -> str:
-        """Take the host's link down in the middle of a job, and up again after it; a sentence on what that cost."""
+    def cut_off(self, host: Host, images: int) -> Target:
+        """Take the host's link down in the middle of a job, and up again after it: what that cost."""
         alone = images / self.rate(images)
         posted = self._submit(images)
         wait_for(lambda: self._done(posted) > images // 4, 120, what="a quarter of the job")
@@ -227,10 +247,12 @@ class _Rig:
         # What is left is shared by the others, and what it held is due when its leases are over.
         lease = self._plan.lease_seconds
         most = cut_at - posted.answered_at + max(alone * 1.5, lease + FIND_SECONDS) + alone / 2
-        verdict = "met" if seconds <= most else "**missed**"
-        return (
-            f"\nCut off in the middle of a job of {images:,} images, {held} chunks in hand: {seconds:.0f} s instead of "
-            f"{alone:.0f} s with leases of {lease} s, every image done once ({verdict}); back, it works on."
+        return Target(
+            f"a host is cut off in the middle of a job of {images:,} images: that costs what it held until its leases "
+            f"of {lease} s end, and nothing else",
+            f"{seconds:.0f} s instead of {alone:.0f} s with {held} chunks in hand; every image done once; "
+            "back, it works on",
+            seconds <= most,
         )
 
     def _done(self, posted: Posted) -> int:

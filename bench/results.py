@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 
-from bench import bulk, detector, fetching_page, machine, reading, targets
+from bench import bulk, detector, fetching_page, machine, markdown, reading, targets
 from bench.pictures import WEIGHTS
 from bench.reading import Readings
-from bench.rounds import BARE, BARE_NO_PAUSE, OURS, OURS_NO_PAUSE, PAUSE, SEED, SHORT, WAYS, Chapter, Findings, Plan
+from bench.rounds import BARE, BARE_NO_PAUSE, OURS, OURS_NO_PAUSE, PAUSE, SEED, WAYS, Chapter, Findings, Plan
 from bench.runs import HOST, MARIADB, RECOVER, REDIS, WEB, WORKERS, Series
-from bench.servers import Servers
 from bench.targets import Target
 from bench.ways import bare, ours
 
@@ -41,29 +41,64 @@ largest working process has had since its start. Every way works on the same URL
 - The pause is {least:g} to {most:g} s an image, none where it says so."""
 
 
-def render(findings: Findings, servers: Servers, *, command: str, day: date) -> str:
-    no_pause = findings.chapters[0].series[OURS_NO_PAUSE]
-    judged = [*targets.judge(findings), *fetching_page.judge(findings.fetching, no_pause)]
+@dataclass
+class Found:
+    """What a run measured; chapters that were not asked for, or cannot be had here, are empty."""
+
+    versions: str
+    images: Findings | None = None
+    beside: list[Target] = field(default_factory=list)
+    hosts: list[Target] = field(default_factory=list)
+
+
+def render(found: Found, *, command: str, day: date, is_short: bool) -> str:
+    judged = [*_judge(found.images), *found.beside, *found.hosts]
+    how = CAUTION if is_short else "medians of three rounds in which the ways took turns"
     blocks = [
         "# What `make bench` measured",
-        f"`{command}`, {day:%Y-%m-%d}, medians of {findings.plan.rounds} rounds in which the ways took turns."
-        + _caution(findings.plan),
-        f"{machine.describe()}. {machine.versions(servers)}.",
-        _explanation(findings.plan),
-        *(block for chapter in findings.chapters for block in _chapter(chapter)),
-        *fetching_page.render(findings.fetching, no_pause),
-        *_reading(findings.readings),
-        *_detecting(findings),
+        f"`{command}`, {day:%Y-%m-%d}, {how}.",
+        f"{machine.describe()}. {found.versions}.",
+        *(_images(found.images) if found.images else []),
+        *(["## Jobs beside each other", BESIDE] if found.beside else []),
+        *(["## Hosts", HOSTS] if found.hosts else []),
         "## Targets",
-        _table(("to reach", "reached", ""), [_target(target) for target in judged]),
+        targets.table(judged),
         "## What falls short, and why",
-        _list([*_shortfalls(judged), *targets.remarks(findings)]),
+        markdown.bullets([*_shortfalls(judged), *(targets.remarks(found.images) if found.images else [])]),
     ]
     return "\n\n".join(blocks) + "\n"
 
 
-def _caution(plan: Plan) -> str:
-    return " **A short run: it shows that everything works, its figures mean nothing.**" if plan is SHORT else ""
+CAUTION = "**a short run: it shows that everything works, its figures mean nothing**"
+
+BESIDE = """\
+`python -m bench.sharing`: one service with keys, two workers with the settings that ship, images of about 20 KB, a job
+after the other beside those that stay open. Rates are medians of three; what they are compared with was measured in the
+same run. Old jobs are a million images that `imagejobs purge` deletes meanwhile. The books were audited afterwards."""
+
+HOSTS = """\
+`make hosts`: network namespaces of this machine; MariaDB, Redis and web on one, the images on another, a worker on each
+of the others, with so few slots that these, and not the cores that all share, are the limit. Medians of three rounds;
+the books were audited afterwards."""
+
+
+def _judge(findings: Findings | None) -> list[Target]:
+    if findings is None:
+        return []
+    return [
+        *targets.judge(findings),
+        *fetching_page.judge(findings.fetching, findings.chapters[0].series[OURS_NO_PAUSE]),
+    ]
+
+
+def _images(findings: Findings) -> list[str]:
+    return [
+        _explanation(findings.plan),
+        *(block for chapter in findings.chapters for block in _chapter(chapter)),
+        *fetching_page.render(findings.fetching, findings.chapters[0].series[OURS_NO_PAUSE]),
+        *_reading(findings.readings),
+        *_detecting(findings),
+    ]
 
 
 def _explanation(plan: Plan) -> str:
@@ -94,7 +129,7 @@ def _chapter(chapter: Chapter) -> list[str]:
     width, height = album.weight.size
     title = f"## Images of about {album.weight.name}"
     drawn = f"{len(album.paths)} JPEGs of {width}x{height}, {album.mean_bytes / 1000:.0f} KB on average."
-    return [title, drawn, _table(HEAD, [_row(chapter, chapter.series[way]) for way in WAYS])]
+    return [title, drawn, markdown.table(HEAD, [_row(chapter, chapter.series[way]) for way in WAYS])]
 
 
 def _row(chapter: Chapter, series: Series) -> Sequence[str]:
@@ -128,11 +163,11 @@ def _reading(readings: Readings) -> list[str]:
         READING.format(
             asked=sizes.asked, a_job=bulk.VISITS_A_JOB, a_visit=bulk.IMAGES_A_VISIT, per_page=reading.PER_PAGE
         ),
-        _table(("GET /api/status of a job of", "ms, median / p95"), status),
-        _table(("visits in the tables", "GET /api/visits of", "ms, median / p95"), asked),
+        markdown.table(("GET /api/status of a job of", "ms, median / p95"), status),
+        markdown.table(("visits in the tables", "GET /api/visits of", "ms, median / p95"), asked),
         f"With {most:,} visits of {most * bulk.IMAGES_A_VISIT:,} images, which took {readings.fill_seconds:,.0f} s to "
         "fill in, MariaDB's plans (EXPLAIN) are:",
-        _table(("GET /api/visits of", "table", "key", "rows to examine"), readings.plans),
+        markdown.table(("GET /api/visits of", "table", "key", "rows to examine"), readings.plans),
     ]
 
 
@@ -155,7 +190,7 @@ def _detecting(findings: Findings) -> list[str]:
     return [
         "## Detecting",
         head,
-        _table(
+        markdown.table(
             ("", "images/s"),
             [
                 (name, f"{statistics.median(rates):.1f} ({min(rates):.1f} to {max(rates):.1f})")
@@ -173,20 +208,10 @@ def _rate(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
 
 
-def _target(target: Target) -> Sequence[str]:
-    return target.wanted, target.found, "met" if target.is_met else "**missed**"
-
-
 def _shortfalls(judged: Iterable[Target]) -> list[str]:
     missed = [
-        f"Missed: {target.wanted}. Reached: {target.found}; {target.cause}." for target in judged if not target.is_met
+        f"Missed: {target.wanted}. Reached: {'; '.join(filter(None, (target.found, target.cause)))}."
+        for target in judged
+        if not target.is_met
     ]
     return missed or ["Every target above was met."]
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
-
-
-def _list(lines: Iterable[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines)

@@ -38,6 +38,7 @@ class Plan:
     no_pause_images: int
     warm_images: int
     singles: int
+    accepted: tuple[int, ...]  # URLs of a POST
     fetching: fetching.Sizes
     reading: Sizes
     detected: int  # photos
@@ -52,6 +53,7 @@ FULL = Plan(
     no_pause_images=30_000,
     warm_images=2_000,
     singles=20,
+    accepted=(10_000, 100_000),
     fetching=fetching.Sizes(secure=10_000, client=10_000, rival=1_000, slots=30_000, memory=10_000, memory_jobs=10),
     reading=Sizes(visits=(10_000, 1_000_000), asked=200),
     detected=300,
@@ -65,6 +67,7 @@ SHORT = Plan(
     no_pause_images=600,
     warm_images=100,
     singles=2,
+    accepted=(300,),
     fetching=fetching.Sizes(
         secure=200, client=200, rival=50, slots=1_500, memory=500, memory_jobs=2, installs_rivals=False
     ),
@@ -86,7 +89,7 @@ class Chapter:
 class Findings:
     plan: Plan
     chapters: list[Chapter]
-    accepted: list[Accepted]
+    accepted: dict[int, list[Accepted]]  # by the number of URLs
     fetching: Fetching
     readings: Readings
     detections: list[Detected]
@@ -96,10 +99,11 @@ def measure(servers: Servers, plan: Plan, tell: Callable[[str], None]) -> Findin
     """Run it all. Raises BenchError, TimeoutError or RuntimeError where something is not as it should be."""
     services.prepare(servers)
     albums = [pictures.draw(servers.root, weight, plan.pictures) for weight in plan.weights]
-    urls = albums[0].urls(servers.host.url, plan.images)
-    accepted = accept.measure(servers, urls, plan.rounds)
-    for each in accepted:
-        tell(f"accept {plan.images:,}: {each.post_seconds:.2f} s, bare insert {each.insert_seconds:.2f} s")
+    accepted = {}
+    for size in plan.accepted:
+        accepted[size] = accept.measure(servers, albums[0].urls(servers.host.url, size), plan.rounds)
+        for each in accepted[size]:
+            tell(f"accept {size:,}: {each.post_seconds:.2f} s, bare insert {each.insert_seconds:.2f} s")
     chapters = [Chapter(album) for album in albums]
     for chapter in chapters:
         for _ in range(plan.rounds):

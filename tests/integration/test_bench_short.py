@@ -1,4 +1,4 @@
-"""``make bench`` in its short form: the run is sound; how fast it was is nobody's business here."""
+"""The first chapter of ``make bench`` in short: the run is sound; how fast it was is nobody's business here."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_short_form_measures_every_way_and_writes_the_page(programs: None, tmp_p
     page = tmp_path / "results.md"
 
     done = subprocess.run(
-        [sys.executable, "-m", "bench", "--short", "--output", str(page)],
+        [sys.executable, "-m", "bench", "--short", "--chapters", "images", "--output", str(page)],
         cwd=PROJECT,
         env=os.environ | {"TMPDIR": str(temporary)},
         capture_output=True,
@@ -57,6 +57,7 @@ def test_short_form_measures_every_way_and_writes_the_page(programs: None, tmp_p
         "slots in use, from the first second",
         "memory of a worker process",
         "bare insert of its rows",
+        "memory of the web process",
         "plus its pause",
         "times `/live`",
         "p95 at most 2 times",
