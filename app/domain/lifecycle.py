@@ -23,7 +23,7 @@ from app.sql import db_now, json_rows
 
 @dataclass(slots=True)
 class _Sums:
-    """What a batch adds to one job or visit."""
+    """What a batch adds to one visit."""
 
     settled: int = 0
     failed: int = 0
@@ -143,18 +143,19 @@ def _count(session: Session, settled: list[Outcome]) -> tuple[int, ...]:
     if not settled:
         return ()
     visits: defaultdict[tuple[int, int], _Sums] = defaultdict(_Sums)
-    jobs: defaultdict[int, _Sums] = defaultdict(_Sums)
+    jobs: Counter[int] = Counter()
+    failed: Counter[int] = Counter()
     for outcome in settled:
-        jobs[outcome.work.job_id].add(outcome)
-        if outcome.work.visit_seq is not None:
-            visits[outcome.work.job_id, outcome.work.visit_seq].add(outcome)
+        work = outcome.work
+        jobs[work.job_id] += 1
+        failed[work.job_id] += outcome.state is ImageState.FAILED
+        if work.visit_seq is not None:
+            visits[work.job_id, work.visit_seq].add(outcome)
     if visits:
         rows = {"sums": json.dumps([visits[key].as_visit_row(*key) for key in sorted(visits)])}
         session.execute(_add_to_visits, rows)
         _settle_ended(session, rows)
-    session.execute(
-        _add_to_jobs, {"sums": json.dumps([(job, jobs[job].settled, jobs[job].failed) for job in sorted(jobs)])}
-    )
+    session.execute(_add_to_jobs, {"sums": json.dumps([(job, jobs[job], failed[job]) for job in sorted(jobs)])})
     return close(session, sorted(jobs), visits)
 
 

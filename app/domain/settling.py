@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from sqlalchemy import (
@@ -62,7 +62,7 @@ class _Shape:
 
     def __init__(self, *, has_ended: bool = False, is_kept: bool = False) -> None:
         columns = _key | _measured | (_ended if has_ended else {}) | (_kept if is_kept else {})
-        self._attributes = tuple(columns)[len(_key) :]
+        self._read = attrgetter(*(f"work.{name}" for name in _key), *tuple(columns)[len(_key) :])
         self.rows = json_rows("outcomes", **columns)
         values: dict[str, Any] = {name: self.rows.c[name] for name in _measured}
         if has_ended:
@@ -89,12 +89,7 @@ class _Shape:
         return written
 
     def as_rows(self, outcomes: Iterable[Outcome]) -> dict[str, str]:
-        read = attrgetter(*self._attributes)
-        rows = [
-            (outcome.work.job_id, outcome.work.seq, outcome.work.attempts, *read(outcome))
-            for outcome in sorted(outcomes, key=lambda each: (each.work.job_id, each.work.seq))
-        ]
-        return {"outcomes": json.dumps(rows)}
+        return {"outcomes": json.dumps(sorted(map(self._read, outcomes), key=itemgetter(0, 1)))}
 
 
 def _is_unsettled(rows: TableValuedAlias) -> ColumnElement[bool]:

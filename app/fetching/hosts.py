@@ -71,6 +71,11 @@ class Host:
         self.is_ringed = False
 
     @property
+    def standing(self) -> int:
+        """From 0 to 3, where transfers of hosts that stand alike are counted."""
+        return 2 * self.is_proven + self.is_stalled
+
+    @property
     def limit(self) -> int:
         """How many transfers it may have; one probe while its breaker is half open."""
         return 1 if self.open_seconds else self.cap
@@ -90,14 +95,14 @@ class Hosts:
         self._busy: set[Host] = set()
         self._rings: tuple[deque[Host], deque[Host]] = (deque(), deque())  # whose turn is next: unproven, proven
         self._is_provens_turn = False
-        self._load = {(proven, stalled): 0 for proven in (False, True) for stalled in (False, True)}
+        self._load = [0, 0, 0, 0]  # transfers by ``Host.standing``
         self._rejected: list[tuple[Any, FetchError | float]] = []
         self.queued = 0
         self.ready = 0
 
     @property
     def active(self) -> int:
-        return sum(self._load.values())
+        return sum(self._load)
 
     def __len__(self) -> int:
         return len(self._hosts)
@@ -139,11 +144,12 @@ class Hosts:
         if not host.active:
             self._busy.discard(host)
         host.progressed_at = self._clock()
-        self._stand(host, is_stalled=False)
-        if verdict is Verdict.GOOD:
+        is_good = verdict is Verdict.GOOD
+        self._stand(host, is_proven=is_good or host.is_proven, is_stalled=False)
+        if is_good:
             host.failures, host.open_seconds = 0, 0.0
-            host.cap = min(host.cap + 1, self._downloads)
-            self._stand(host, is_proven=True)
+            if host.cap < self._downloads:
+                host.cap += 1
         elif verdict is Verdict.BAD:
             self._fail(host, code)
         self._refresh(host)
@@ -188,7 +194,7 @@ class Hosts:
         late = self._clock() - STALL_SECONDS
         for host in self._busy:
             if not host.is_stalled and host.progressed_at < late:
-                self._stand(host, is_stalled=True)
+                self._stand(host, is_proven=host.is_proven, is_stalled=True)
                 self._refresh(host)
             if host.is_stalled and host.active >= host.limit and len(host.queue) > STALL_QUEUE:
                 for _ in range(len(host.queue) - STALL_QUEUE):
@@ -214,12 +220,12 @@ class Hosts:
     def _has_transfer(self, is_proven: bool) -> bool:
         # Transfers of stalled hosts do not count against the usual number, or one host that falls silent after it
         # had them all would stop everybody; in all there are at most twice as many.
-        load, most = self._load, self._downloads
-        live = load[True, False] + load[False, False]
-        if live >= most or live + load[True, True] + load[False, True] >= 2 * most:
+        unproven, unproven_stalled, proven, proven_stalled = self._load
+        most, live = self._downloads, unproven + proven
+        if live >= most or live + unproven_stalled + proven_stalled >= 2 * most:
             return False
         share = max(1, most * UNPROVEN_SHARE)
-        return is_proven or (load[False, False] < share and load[False, False] + load[False, True] < 2 * share)
+        return is_proven or (unproven < share and unproven + unproven_stalled < 2 * share)
 
     def _next_host(self, is_proven: bool) -> Host | None:
         ring = self._rings[is_proven]
@@ -250,16 +256,17 @@ class Hosts:
 
     def _count(self, host: Host, change: int) -> None:
         host.active += change
-        self._load[host.is_proven, host.is_stalled] += change
+        self._load[host.standing] += change
 
-    def _stand(self, host: Host, *, is_proven: bool | None = None, is_stalled: bool | None = None) -> None:
-        self._load[host.is_proven, host.is_stalled] -= host.active
-        host.is_proven = host.is_proven if is_proven is None else is_proven
-        host.is_stalled = host.is_stalled if is_stalled is None else is_stalled
-        self._load[host.is_proven, host.is_stalled] += host.active
+    def _stand(self, host: Host, *, is_proven: bool, is_stalled: bool) -> None:
+        if host.is_proven is is_proven and host.is_stalled is is_stalled:
+            return  # as nearly always
+        self._load[host.standing] -= host.active
+        host.is_proven, host.is_stalled = is_proven, is_stalled
+        self._load[host.standing] += host.active
 
     def _fail(self, host: Host, code: str) -> None:
-        self._stand(host, is_proven=False)
+        self._stand(host, is_proven=False, is_stalled=host.is_stalled)
         if self._is_open(host):
             return  # a straggler from before the breaker opened
         host.failures += 1

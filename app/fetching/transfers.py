@@ -46,6 +46,7 @@ _TLS_CODES = frozenset(
     )
     if hasattr(pycurl, name)
 )
+_PAUSE = int(pycurl.WRITEFUNC_PAUSE)
 _HANDSHAKE_CUT = ("Send failure", "Recv failure", "unexpected eof", "SSL_ERROR_SYSCALL")
 _BAD_RESPONSE_CODES = frozenset(
     (pycurl.E_UNSUPPORTED_PROTOCOL, pycurl.E_BAD_CONTENT_ENCODING, 8, 100)  # 8: weird reply, 100: header too large
@@ -201,17 +202,16 @@ class Transfer:
     def _write(self, chunk: bytes) -> int | None:
         """Called a dozen times for a photo: 16 KB each."""
         size = self.size + len(chunk)
-        if not self.size:
-            self._begin_body(chunk)
-        if size > self._most:
-            return -1
         if self.seen is None:
-            if not self._budget.take(self, len(chunk)):
-                return int(pycurl.WRITEFUNC_PAUSE)
-            self._chunks.append(chunk)
-            self.held = size
+            if not self.size:
+                self._begin_body(chunk)
+            if self.seen is None and size <= self._most:
+                if not self._budget.take(self, len(chunk)):
+                    return _PAUSE
+                self._chunks.append(chunk)
+                self.held = size
         self.size = size
-        return None
+        return None if size <= self._most else -1
 
     def _begin_body(self, chunk: bytes) -> None:
         is_good = 200 <= self._last_status() < 300
