@@ -1,4 +1,7 @@
-"""A throwaway MariaDB server on a free port, with the SQL mode that MySQL 8 has by default."""
+"""A throwaway MariaDB server on a free port, with the SQL mode that MySQL 8 has by default.
+
+Where ``TEST_MYSQLD`` names a mysqld, it is that one, a MySQL: the tests then run on it.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import pymysql
 from testbed.server import Server, program
 
 USER = PASSWORD = "imagejobs"
+MYSQLD = os.environ.get("TEST_MYSQLD")
 
 # Without it the server refuses to run as root; with another name it would change user, which clears the tie that
 # ends it together with us.
@@ -22,6 +26,14 @@ SQL_MODE = (
     "ONLY_FULL_GROUP_BY,STRICT_TRANS_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,"
     "ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION"
 )
+
+# What the two call differently, or have alone.
+_OF_MARIADB = ("--innodb-log-file-size=64M",)
+_OF_MYSQL = (
+    *("--innodb-redo-log-capacity=128M", "--mysqlx=OFF", "--secure-file-priv=NULL"),
+    "--explain-format=TRADITIONAL",
+)
+_OWN = _OF_MYSQL if MYSQLD else _OF_MARIADB
 
 ACCOUNTS = f"""\
 CREATE USER IF NOT EXISTS '{USER}'@'127.0.0.1' IDENTIFIED BY '{PASSWORD}';
@@ -41,7 +53,7 @@ class MariaDB(Server):
 
     def _argv(self, options: Sequence[str]) -> list[str]:
         return [
-            *(program("mariadbd"), "--no-defaults", *_AS_ROOT),
+            *(MYSQLD or program("mariadbd"), "--no-defaults", *_AS_ROOT),
             f"--datadir={self.folder / 'data'}",
             # In /tmp two servers that begin at the same moment delete each other's temporary tables.
             f"--tmpdir={self.folder}",
@@ -50,7 +62,7 @@ class MariaDB(Server):
             f"--init-file={self.folder / 'accounts.sql'}",
             *("--bind-address=127.0.0.1", f"--port={self.port}", "--skip-name-resolve"),
             *("--character-set-server=utf8mb4", f"--sql-mode={SQL_MODE}"),
-            *("--innodb-buffer-pool-size=256M", "--innodb-log-file-size=64M", "--max-connections=500"),
+            *("--innodb-buffer-pool-size=256M", "--max-connections=500", *_OWN),
             # A commit is on disk when it is answered, as in production: a benchmark without it would flatter.
             "--innodb-flush-log-at-trx-commit=1",
             *options,
@@ -64,12 +76,15 @@ class MariaDB(Server):
 
     def _initialise(self) -> None:
         (self.folder / "accounts.sql").write_text(ACCOUNTS)
-        argv = [program("mariadb-install-db"), "--no-defaults", *_AS_ROOT]
-        argv += [f"--datadir={self.folder / 'data'}", "--auth-root-authentication-method=normal", "--skip-test-db"]
-        argv += [f"--tmpdir={self.folder}"]
+        if MYSQLD:
+            argv = [MYSQLD, "--no-defaults", *_AS_ROOT, "--initialize-insecure"]
+        else:
+            argv = [program("mariadb-install-db"), "--no-defaults", *_AS_ROOT]
+            argv += ["--auth-root-authentication-method=normal", "--skip-test-db"]
+        argv += [f"--datadir={self.folder / 'data'}", f"--tmpdir={self.folder}"]
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise RuntimeError(f"mariadb-install-db failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+            raise RuntimeError(f"{argv[0]} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
 
     def _is_answering(self) -> bool:
         try:

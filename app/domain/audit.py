@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, exists, func, literal, or_, select
+from sqlalchemy import BigInteger, ColumnElement, and_, case, cast, exists, func, literal, or_, select
 from sqlalchemy.orm import Session
 
 from app.domain import outbox, transactions, visit_sums
@@ -238,7 +238,8 @@ def _visits_against_images(first: int, last: int) -> Any:
 
 def _open_runs(first: int, last: int) -> Any:
     """Stretches of neighbouring open images: few, so that matching them with chunks costs no pass for each chunk."""
-    nth = func.row_number().over(partition_by=Image.job_id, order_by=Image.seq)
+    # MySQL's is unsigned, and a difference of it below zero an error.
+    nth = cast(func.row_number().over(partition_by=Image.job_id, order_by=Image.seq), BigInteger)
     is_wanted = and_(Image.job_id.between(first, last), Image.state == ImageState.OPEN)
     numbered = select(Image.job_id, Image.seq, (Image.seq - nth).label("run")).where(is_wanted).subquery()
     return (

@@ -130,12 +130,10 @@ def _of_stores(
     by_id = {store.id: store for store in stores}
     place = (Visit.store_id, Visit.visited_at, Visit.job_id, Visit.seq)
     is_one = len(by_id) == 1
-    index = "ix_visits_store" if access.current().sees_all else "ix_visits_owner_store"
     query = (
         select(*place, Visit.perimeter, Visit.images_total, Visit.seconds)
         .where(Visit.store_id == stores[0].id if is_one else Visit.store_id.in_(by_id), *_matches(wanted))
-        # Where the stores asked for are many, a server may else prefer to read and sort the whole table.
-        .with_hint(Visit, f"FORCE INDEX ({index})", "mysql")
+        .with_hint(Visit, _index(), "mysql")
         # Sorting by a column that is the same in all rows would keep a server from reading in the index's order.
         .order_by(*place[1:] if is_one else place)
         .limit(most)
@@ -148,6 +146,11 @@ def _of_stores(
         )
         for row in session.execute(query)
     ]
+
+
+def _index() -> str:
+    """Where the stores asked for are many, a server may else prefer to read and sort the whole table."""
+    return f"FORCE INDEX ({'ix_visits_store' if access.current().sees_all else 'ix_visits_owner_store'})"
 
 
 def _matches(wanted: VisitFilter) -> list[Any]:
@@ -174,4 +177,4 @@ def _is_behind(key: _Key) -> Any:
 def _total(session: Session, wanted: VisitFilter) -> int:
     stores = _stores(wanted).order_by(None).subquery()
     query = select(func.count()).select_from(stores).join(Visit, Visit.store_id == stores.c.id)
-    return session.scalar(query.where(*_matches(wanted))) or 0
+    return session.scalar(query.where(*_matches(wanted)).with_hint(Visit, _index(), "mysql")) or 0

@@ -15,9 +15,11 @@ from app.domain import transactions
 from app.extensions import db
 from app.models import Job
 from config import Settings
-from testbed.mariadb import MariaDB
+from testbed.mariadb import MYSQLD, MariaDB
 from testbed.processes import wait_for
 from tests.integration import hands
+
+pytestmark = pytest.mark.skipif(bool(MYSQLD), reason="MySQL has no such setting")
 
 
 @pytest.fixture

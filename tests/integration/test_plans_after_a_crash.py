@@ -18,25 +18,23 @@ from app.domain.settling import write_all
 from app.domain.works import ChunkKey, Work
 from app.extensions import db
 from config import Settings
-from testbed.mariadb import MariaDB
+from testbed.mariadb import MYSQLD, MariaDB
 from tests.integration.hands import claim, done, settle
 
-IMAGES = """
-INSERT INTO images (job_id, seq, url, state, attempts) SELECT 1, seq, 'https://host/1.jpg', 'open', 0 FROM seq_0_to_1999
-"""
-
-
+IMAGES = "INSERT INTO images (job_id, seq, url, state, attempts) VALUES " + ", ".join(
+    f"(1, {seq}, 'https://host/1.jpg', 'open', 0)" for seq in range(2000)
+)
 JOB = """
 INSERT INTO jobs (id, submission, source, state, priority, turn, keep_images, visits_total, images_total, images_open,
                   images_done, images_failed, images_cancelled, created_at)
 VALUES (1, '1', 'urls', 'ongoing', 5, 0, 0, 0, 2000, 2000, 0, 0, 0, UTC_TIMESTAMP(6))
 """
-CHUNKS = """
-INSERT INTO chunks (job_id, seq, first_image, images, due_at, claim)
-SELECT 1, seq, seq * 100, 100, UTC_TIMESTAMP(6), 0 FROM seq_0_to_19
-"""
+CHUNKS = "INSERT INTO chunks (job_id, seq, first_image, images, due_at, claim) VALUES " + ", ".join(
+    f"(1, {seq}, {seq * 100}, 100, UTC_TIMESTAMP(6), 0)" for seq in range(20)
+)
 # How EXPLAIN calls a table that is read from one end to the other, by itself or along an index.
-SCANS = {"ALL", "index"}
+# MySQL, which takes it for empty, also walks an index that it was told to take; what it only reads locks nothing.
+SCANS = {"ALL"} if MYSQLD else {"ALL", "index"}
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 
 from app.domain import results
 from app.web.schemas.results import ResultAnswer
+from testbed.mariadb import MYSQLD
 from tests.integration import hands
 from tests.integration.exported import expect_broken_off, make_job, note_pages, set_results
 
@@ -120,16 +121,26 @@ def test_fields_of_processors_are_columns(app: Flask, client: FlaskClient, job: 
         },
     )
     found = rows(client, job, "csv")
-    assert list(found[0])[len(COLUMNS) :] == [
-        "average.Average Pixel Value",
-        "average.error",
-        "exif.make",
-        "exif.gps.latitude",
-        "exif.gps.tags",
-        "more_results",
-    ]
-    assert list(found[0].values())[len(COLUMNS) :] == ["20.0", "", "Acme", "12.5", '["a", "b"]', ""]
-    assert list(found[1].values())[len(COLUMNS) :] == ["", "too dark", "", "", "", ""]
+    more = list(found[0])[len(COLUMNS) :]
+    if not MYSQLD:  # which puts the keys of a JSON object into an order of its own
+        assert more[:-1] == [
+            "average.Average Pixel Value",
+            "average.error",
+            "exif.make",
+            "exif.gps.latitude",
+            "exif.gps.tags",
+        ]
+    assert more[-1] == "more_results"
+    assert {name: found[0][name] for name in more} == {
+        "average.Average Pixel Value": "20.0",
+        "average.error": "",
+        "exif.make": "Acme",
+        "exif.gps.latitude": "12.5",
+        "exif.gps.tags": '["a", "b"]',
+        "more_results": "",
+    }
+    assert {name for name in more if found[1][name]} == {"average.error"}
+    assert found[1]["average.error"] == "too dark"
     assert rows(client, job, "json")[0]["results"] == {"average": average, "exif": exif}
 
 

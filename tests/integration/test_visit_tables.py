@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import random
+import re
 import zipfile
 from datetime import date, datetime, timedelta
 
@@ -206,4 +207,4 @@ def test_a_page_walks_the_index_and_reads_no_more_than_it_shows(filled: Flask, b
             with db.engine.connect() as connection:
                 plan = connection.exec_driver_sql(f"EXPLAIN {statement}", parameters).mappings().one()  # type: ignore[arg-type]
             assert plan["key"] in ("ix_visits_time", "ix_visits_store")
-            assert "filesort" not in plan["Extra"] and "temporary" not in plan["Extra"], plan
+            assert not re.search("filesort|temporary", plan["Extra"] or ""), plan
