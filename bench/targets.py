@@ -180,7 +180,7 @@ def explain(series: Series) -> Iterator[str]:
         stay = slots * SLOTS / series.rate
         yield f"so the slots are the limit: an image stays in one for {stay:.3f} s, its pause included"
     else:
-        yield "so neither is the limit: the workers wait, for claims, for writes or for the image host"
+        yield "so neither is the limit throughout: slots fill as a job begins, and as it ends its last pauses run out"
 
 
 def _costs(series: Series) -> list[str]:

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from bench import books, services
-from bench.costs import Meter, peak_mb
+from bench.costs import CORES, Meter, peak_mb
 from bench.runs import WORKERS, Run
 from bench.servers import Servers
 from bench.services import WORKER_PROCESSES, Posted, Service
@@ -51,9 +51,11 @@ def measure_job(servers: Servers, service: Service, urls: Sequence[str], perimet
     posted = service.submit(urls)
     working = Meter({})
     finished_at = service.wait_until_done(posted, len(urls))
-    spent, busy = meter.read(), working.read().busy
+    spent, worked = meter.read(), working.read()
     books.check(servers.mariadb, posted.job_id, images=len(urls), perimeter=perimeter)
     seconds = finished_at - posted.answered_at
+    # We look for the end now and then only; after it nobody works.
+    busy = worked.machine / (seconds * CORES)
     slots_used = books.seconds_in_slots(servers.mariadb, posted.job_id) / seconds / SLOTS
     peak = max(map(peak_mb, service.pids[WORKERS]))
     return Run(len(urls), seconds, spent, peak, busy, slots_used), posted
