@@ -53,7 +53,11 @@ class Conveyor:
         self._options = options
         self._hands = hands
         self._deliver = deliver
-        self._inbox: deque[Work] = deque()
+        # What waits, of claims of a few images and of many. The two take turns: a single image is not held up by
+        # thousands, nor are these by a stream of single ones; within each nobody passes those that came before.
+        self._few: deque[Work] = deque()
+        self._many: deque[Work] = deque()
+        self._is_turn_of_few = False
         self._downloads = Downloads(options.fetch)
         self._hurried = replace(options.decode, header_cpu_seconds=HURRIED_HEADER_CPU_SECONDS)
         # The quick images' slots are the plain lane's too; the other lanes' places come on top of them.
@@ -92,11 +96,8 @@ class Conveyor:
         return max(1, self._options.ahead * 3 // 5)
 
     def add(self, works: Sequence[Work]) -> None:
-        """Take what was claimed of one job; a few images pass those that wait, since they hold nobody up for long."""
-        if len(works) <= FEW:
-            self._inbox.extendleft(work for work in reversed(works) if not work.is_slow)
-        else:
-            self._inbox.extend(work for work in works if not work.is_slow)
+        """Take what was claimed of one job."""
+        (self._few if len(works) <= FEW else self._many).extend(work for work in works if not work.is_slow)
         for work in works:
             if work.is_slow:
                 self._lane(work).inbox.append(work)
@@ -145,8 +146,17 @@ class Conveyor:
         slow = min(free, self._plain.startable())
         for work in self._plain.start(slow):
             self._start(work)
-        for _ in range(min(free - slow, len(self._inbox))):
-            self._start(self._inbox.popleft())
+        for _ in range(min(free - slow, self._waiting)):
+            self._start(self._next())
+
+    @property
+    def _waiting(self) -> int:
+        return len(self._few) + len(self._many)
+
+    def _next(self) -> Work:
+        self._is_turn_of_few = not self._is_turn_of_few
+        first, second = (self._few, self._many) if self._is_turn_of_few else (self._many, self._few)
+        return (first or second).popleft()
 
     @property
     def _under_way(self) -> int:
@@ -169,7 +179,8 @@ class Conveyor:
         self._shelves.read(work.storage_key, work.sha256, done)
 
     def _put_back_unstarted(self) -> None:
-        waiting = [*_drained(self._inbox), *(work for lane in self._lanes for work in _drained(lane.inbox))]
+        slow = (work for lane in self._lanes for work in _drained(lane.inbox))
+        waiting = [*_drained(self._few), *_drained(self._many), *slow]
         forgotten = self._downloads.forget(lambda _work: True)
         for work in forgotten:
             self._leave_lane(work)
@@ -323,7 +334,7 @@ class Conveyor:
     def _measure_room(self) -> None:
         # Slow images wait aside, since those of other jobs can pass them; only a great many of them take room.
         too_many_slow = max(0, -self._plain.room)
-        in_hand = self._in_slots + len(self._inbox) + too_many_slow
+        in_hand = self._in_slots + self._waiting + too_many_slow
         self.room = self._options.slots + self._options.ahead - in_hand
 
     def _is_over(self) -> bool:
@@ -331,7 +342,7 @@ class Conveyor:
             return False
         if time.monotonic() >= self._stop_at:
             return True
-        is_waiting = self._inbox or self._downloads.waiting or any(lane.inbox for lane in self._lanes)
+        is_waiting = self._waiting or self._downloads.waiting or any(lane.inbox for lane in self._lanes)
         return not (is_waiting or self._pausing or self._downloads.active or self._busy or self._back)
 
 

@@ -19,7 +19,7 @@ from app.domain.conveyor import Conveyor
 from app.domain.hands import Hands
 from app.domain.jobs import NewImage, NewJob
 from app.domain.outcomes import Outcome
-from app.domain.works import Claim, Room
+from app.domain.works import Claim, Room, Work
 from app.extensions import db, storage
 from app.models import Chunk, Job, JobSource
 from app.sql import db_now
@@ -206,6 +206,28 @@ def test_a_single_image_passes_those_that_wait_in_a_worker(app: Flask) -> None:
         conveyor.stop(time.monotonic() + 10)
         conveyor.run(on_room=lambda: None)
         assert [outcome.work for outcome in given_back] == [*works[single], *works[large]]
+
+
+@ON_SQLITE
+def test_single_images_keep_their_order_and_take_turns_with_the_many(app: Flask) -> None:
+    """Whoever comes last would else go first, and the first of a stream of single images wait for its end."""
+    with app.app_context():
+        jobs = [create(1, images) for images in (400, 1, 1, 1)]
+        held, given_back = Hands(), list[Outcome]()
+        works: dict[int, list[Work]] = {job: [] for job in jobs}
+        while claimed := hands.claim():
+            held.take(claimed)
+            works[claimed[0].key.job_id] += [work for claim in claimed for work in claim.work]
+        many, *singles = (works[job] for job in jobs)
+        conveyor = _conveyor(app, held, given_back)
+        for each in (many, *singles):
+            conveyor.add(each)
+        order = [conveyor._next() for _ in range(6)]
+        [first], [second], [third] = singles
+        assert order == [first, many[0], second, many[1], third, many[2]]
+        conveyor.stop(time.monotonic() + 10)
+        conveyor.run(on_room=lambda: None)
+        assert [outcome.work for outcome in given_back] == many[3:]
 
 
 @ON_SQLITE
