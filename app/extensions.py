@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -28,6 +30,8 @@ else:
 # A host that is cut off in the middle of a transaction keeps its locks until the server gives its connection up, and
 # others would wait for hours. Ours think for milliseconds between two statements; the default lease is longer.
 IDLE_TRANSACTION_SECONDS = 30
+# How long one of SQLite's writers waits for the others.
+SQLITE_WAIT_SECONDS = 30
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 
 # Objects stay readable after the commit: handlers shape their answers from them.
@@ -76,7 +80,7 @@ def _sqlite_options(options: Settings) -> dict[str, Any]:
     file = make_url(options.database_url).database
     if file and file != ":memory:":
         Path(file).parent.mkdir(parents=True, exist_ok=True)
-    return {"connect_args": {"timeout": 30, "check_same_thread": False}}
+    return {"connect_args": {"timeout": SQLITE_WAIT_SECONDS, "check_same_thread": False}}
 
 
 def _serialise_writers(engine: Engine) -> None:
@@ -86,7 +90,8 @@ def _serialise_writers(engine: Engine) -> None:
     def prepare(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # the driver's own BEGIN comes too late
         cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000"):
+        _switch_to_wal(cursor)
+        for pragma in ("synchronous=FULL", f"busy_timeout={1000 * SQLITE_WAIT_SECONDS}"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
@@ -100,6 +105,19 @@ def _serialise_writers(engine: Engine) -> None:
     def begin(connection: Any) -> None:
         is_write = connection.get_execution_options().get("is_write")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
+
+
+def _switch_to_wal(cursor: sqlite3.Cursor) -> None:
+    """Where others are just switching the same new file SQLite does not wait, but says at once that it is locked."""
+    until = time.monotonic() + SQLITE_WAIT_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
 
 
 def init_storage(app: Flask, options: Settings) -> None:

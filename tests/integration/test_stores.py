@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
+import time
 import uuid
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from flask import Flask
 from sqlalchemy import select
 
+from app import extensions
 from app.domain import stores
 from app.domain.stores import LoadReport
 from app.errors import InvalidRequestError
@@ -119,7 +124,7 @@ def test_db_create_makes_the_database_and_loads_it_twice(missing_database: str, 
 def test_db_create_by_several_at_once_makes_one_database(missing_database: str) -> None:
     commands = [db_create("--stores", str(SAMPLE), DATABASE_URL=missing_database) for _ in range(3)]
     answers = [ended(command) for command in commands]
-    assert [code for code, _, _ in answers] == [0, 0, 0]
+    assert [code for code, _, _ in answers] == [0, 0, 0], answers
     assert ended(db_create("--stores", str(SAMPLE), DATABASE_URL=missing_database))[1].endswith(
         "stores: 0 added, 0 changed, 400 unchanged, 0 lines refused\n"
     )
@@ -162,3 +167,19 @@ def test_the_sample_is_what_its_generator_writes(tmp_path: Path) -> None:
     copy.write_text((PROJECT / "data" / "make_stores.py").read_text())
     subprocess.run([sys.executable, str(copy)], check=True)
     assert (tmp_path / SAMPLE.name).read_bytes() == SAMPLE.read_bytes()
+
+
+def test_processes_that_open_a_new_file_at_once_wait_for_each_other(tmp_path: Path) -> None:
+    """SQLite itself does not, where it is to switch to WAL: in most rounds it told one that the file is locked."""
+    with multiprocessing.get_context("spawn").Pool(3) as processes:
+        for number in range(40):
+            file, start = tmp_path / f"{number}.db", time.time() + 0.02
+            assert processes.starmap(_switch_to_wal, [(file, start)] * 3, chunksize=1) == ["wal"] * 3
+
+
+def _switch_to_wal(file: Path, start: float) -> str:
+    time.sleep(max(0.0, start - time.time()))
+    with closing(sqlite3.connect(file, timeout=30, isolation_level=None)) as connection:
+        extensions._switch_to_wal(connection.cursor())
+        connection.execute("CREATE TABLE IF NOT EXISTS something (id)")
+        return str(connection.execute("PRAGMA journal_mode").fetchone()[0])
